@@ -1,0 +1,19 @@
+"""Errors that a user of the command line meets: one clear line each, exit status 2."""
+
+from __future__ import annotations
+
+
+class ConctraceError(Exception):
+    """Something the user can mend. The message says what is wrong, where, and what to do."""
+
+
+class UsageError(ConctraceError):
+    """The command line asks for something that cannot be."""
+
+
+class TraceFileError(ConctraceError):
+    """A trace file is empty, not a trace, too new, or cut."""
+
+
+class SessionError(ConctraceError):
+    """A session folder is missing, in use, or not one of ours."""

@@ -1,0 +1,134 @@
+"""The files that a traced process shares with its collector while it runs, byte by byte.
+
+Everything lies in the session's folder. The traced process creates and fills, the collector reads,
+acknowledges and unlinks; nobody ever truncates a live file.
+
+========================  ===============================================================================
+``control``               one page, made by ``conctrace run``; the collector holds an OFD lock on it
+``NONCE.live``            one page per image: who it is, and its counters (`LIVE`)
+``NONCE.SEQ.seg``         segments: a header slot, then records (`schema.RECORD`), SEQ counts from 0
+``NONCE.threads.K``       chunks of `THREAD_ENTRY`: what each thread waits for and holds right now
+``NONCE.totals.K``        chunks of `TOTALS_ENTRY`: exact totals per (object, thread, call site)
+``session.json``          what was asked for (`session.folder`), read by collector and ``recover``
+``trace.ctrace``          the trace so far
+========================  ===============================================================================
+
+NONCE is 16 hex digits, SEQ 6 decimal digits, K a decimal number.
+
+Segments. Slots are zero when the file is made (``fallocate``). A writer reserves the next slot
+atomically, fills it, and stores the kind, which is the slot's last byte, last. A reader therefore stops
+at the first slot of kind 0 while the process lives, and skips such holes (counting them) once it is dead.
+A definition takes one `DEFINE` slot and ``ceil(length / 63)`` `MORE` slots, reserved together and never split
+over two segments; the MORE slots are stored first. The process goes to segment SEQ+1 when SEQ has no room for
+what it wants to store; the slots that stay free at the end of SEQ are holes that the next segment's
+existence explains.
+
+Entries. A thread entry's wait and a totals entry's counts exist twice: the writer counts `seq` up and fills
+half ``seq & 1``, whose first and last word are `seq`. The reader takes the half with the higher seq whose two
+words agree, so a process killed in the middle of a store leaves the state before it.
+"""
+
+from __future__ import annotations
+
+from struct import Struct
+
+#: Changed whenever a native recorder of one build could misread files of another.
+ABI_VERSION = 1
+
+PAGE = 4096
+NONCE_DIGITS = 16
+
+# Control page -------------------------------------------------------------------------------------------
+CONTROL_FILE = "control"
+CONTROL_MAGIC = b"CTCTRL01"
+#: magic, schema, abi, on (1/0), detail (0 budget, 1 all, 2 waits), snapshot request number, collector's pid,
+#: cap of undrained bytes per process, cap per session, undrained bytes of the session as last counted.
+CONTROL = Struct("<8sIIIIIIQQQ")
+CONTROL_ON_OFFSET = 16
+CONTROL_DETAIL_OFFSET = 20
+CONTROL_SNAPSHOT_OFFSET = 24
+CONTROL_COLLECTOR_OFFSET = 28
+CONTROL_UNDRAINED_OFFSET = 48
+
+DETAILS = ("budget", "all", "waits")
+
+# Live page ------------------------------------------------------------------------------------------------
+LIVE_MAGIC = b"CTLIVE01"
+#: Identity, written once: magic, schema, abi, nonce, parent's nonce or 0, pid, ppid, start time in clock ticks
+#: (/proc/PID/stat field 22), inode of the pid namespace, born (monotonic ns), wall clock at that moment (ns),
+#: inherited_below: numbers below it that this image did not define are its parent image's, exec generation,
+#: recorder (RECORDERS), role (ROLES), sys.hexversion.
+LIVE = Struct("<8sIIQQIIQQQQQIIII")
+RECORDERS = ("python", "native")
+ROLES = ("program", "forkserver", "resource tracker")
+
+#: Counters of the live page: (name, offset, what it counts). Each is one aligned 64-bit word.
+LIVE_COUNTERS: tuple[tuple[str, int, str], ...] = (
+    ("records", 256, "record slots reserved, definitions included"),
+    ("dropped", 264, "records not stored: no room, a cap, or the collector was gone"),
+    ("summarised", 272, "operations kept in the totals only, by the budget"),
+    ("errors", 280, "failures inside the recorder or a patch; the first one switches it off"),
+    ("stacks_dropped", 288, "stacks not stored: the table of stacks was full"),
+    ("held_dropped", 296, "held locks not shown in the live mapping: nested deeper than it has room for"),
+    ("totals_dropped", 304, "operations missing from the totals: no room for another entry"),
+    ("off_time", 312, "monotonic ns when the recorder switched itself off, 0: it did not"),
+    ("ended", 320, "monotonic ns of the image's own last breath (PROCESS_EXIT), 0: it gave none"),
+)
+LIVE_COUNTER_OFFSETS: dict[str, int] = {name: offset for name, offset, _ in LIVE_COUNTERS}
+#: Why the recorder switched itself off: UTF-8, zero padded.
+LIVE_OFF_REASON = (512, 512)
+#: The command: a `pack_payload` of (executable, *orig_argv), behind its length in four bytes; cut to fit.
+LIVE_COMMAND = (1024, PAGE - 1024)
+
+# Segments ---------------------------------------------------------------------------------------------------
+SEGMENT_MAGIC = b"CTSEGM01"
+#: magic, schema, abi, nonce, seq, size of the file in bytes: the first slot (64 bytes) of a segment.
+SEGMENT = Struct("<8sIIQQQ")
+FIRST_SEGMENT_SIZE = 64 * 1024
+LARGEST_SEGMENT_SIZE = 1024 * 1024
+
+# Thread entries -----------------------------------------------------------------------------------------------
+THREAD_ENTRY_SIZE = 512
+#: thread index + 1 (0: free), native thread id
+THREAD_KEY = Struct("<II")
+#: One half of the current wait: seq, since (ns), other, value, object, stack, kind (0: not waiting), core, seq.
+THREAD_WAIT = Struct("<QQQqIIIIQ")
+THREAD_WAIT_OFFSETS = (16, 16 + THREAD_WAIT.size)
+#: Depth of the held stack (one word), then its entries: each one word ``object << 32 | site`` and one word since.
+THREAD_HELD_OFFSET = 128
+THREAD_HELD_MAX = (THREAD_ENTRY_SIZE - THREAD_HELD_OFFSET - 8) // 16
+
+# Totals entries -----------------------------------------------------------------------------------------------
+TOTALS_ENTRY_SIZE = 192
+#: used (1/0), object, thread index, site
+TOTALS_KEY = Struct("<IIII")
+TOTALS_COUNTS = (
+    "holds", "hold_ns", "hold_max_ns", "waits", "wait_ns", "wait_max_ns", "recorded", "failed",
+)  # fmt: skip
+#: One half: seq, the counts above, seq.
+TOTALS_HALF = Struct("<" + "Q" * (len(TOTALS_COUNTS) + 2))
+TOTALS_HALF_OFFSETS = (16, 16 + TOTALS_HALF.size)
+
+#: Table chunks double from the first to the largest number of bytes.
+FIRST_CHUNK_SIZE = 16 * 1024
+LARGEST_CHUNK_SIZE = 1024 * 1024
+
+
+def nonce_name(nonce: int) -> str:
+    """The nonce as it stands in file names."""
+    return f"{nonce:016x}"
+
+
+def live_name(nonce: int) -> str:
+    """File name of an image's live page."""
+    return f"{nonce_name(nonce)}.live"
+
+
+def segment_name(nonce: int, seq: int) -> str:
+    """File name of an image's segment number `seq`."""
+    return f"{nonce_name(nonce)}.{seq:06d}.seg"
+
+
+def chunk_name(nonce: int, table: str, index: int) -> str:
+    """File name of chunk `index` of an image's ``threads`` or ``totals`` table."""
+    return f"{nonce_name(nonce)}.{table}.{index}"

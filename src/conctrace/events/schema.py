@@ -1,0 +1,83 @@
+"""The record: one event, 64 bytes, the same for every kind.
+
+Which bytes mean what is declared once, in `FIELDS`; the struct format, the columns of a trace file,
+the NumPy dtype and the table in ``docs/events.md`` derive from it. `kind` is the last byte on purpose: a
+writer stores it last, so a slot whose kind is 0 was never finished (see `layout`).
+
+History of SCHEMA_VERSION
+  1  the first
+"""
+
+from __future__ import annotations
+
+from struct import Struct
+
+SCHEMA_VERSION = 1
+
+
+class Field:
+    """One field of the record: its name, struct code, unit, and meaning."""
+
+    __slots__ = ("code", "meaning", "name", "unit")
+
+    def __init__(self, name: str, code: str, unit: str, meaning: str) -> None:
+        self.name = name
+        self.code = code
+        self.unit = unit
+        self.meaning = meaning
+
+
+FIELDS: tuple[Field, ...] = (
+    Field("time", "Q", "ns", "CLOCK_MONOTONIC where the event began"),
+    Field("duration", "Q", "ns", "how long it lasted; 0 for a moment"),
+    Field("other", "Q", "", "the other party; by kind"),
+    Field("value", "q", "", "a number; by kind"),
+    Field("cpu", "Q", "ns", "the thread's CPU time at the end of a wait; 0: not read"),
+    Field("runq", "Q", "ns", "the thread's run-queue delay so far at the end of a wait; 0: not read"),
+    Field("object", "I", "number", "what it happened to"),
+    Field("thread", "I", "index", "in which thread of the image"),
+    Field("stack", "I", "number", "where in the program; taken before it blocked"),
+    Field("core", "H", "", "CPU core at the time of writing, 65535: not known"),
+    Field("outcome", "B", "", "how it ended (OUTCOMES)"),
+    Field("kind", "B", "", "what it is (KINDS); 0: this slot was never finished"),
+)
+
+RECORD = Struct("<" + "".join(field.code for field in FIELDS))
+RECORD_SIZE = RECORD.size
+RECORD_SHIFT = 6
+assert RECORD_SIZE == 1 << RECORD_SHIFT
+
+#: Payload bytes of one `MORE` slot: all but its kind.
+MORE_PAYLOAD = RECORD_SIZE - 1
+
+NO_CORE = 0xFFFF
+
+_NUMPY_CODES = {"Q": "<u8", "q": "<i8", "I": "<u4", "H": "<u2", "B": "u1"}
+
+
+def dtype() -> list[tuple[str, str]]:
+    """The record as a NumPy dtype description: ``numpy.dtype(dtype())`` has itemsize 64."""
+    return [(field.name, _NUMPY_CODES[field.code]) for field in FIELDS]
+
+
+def pack_payload(fields: tuple[str | int, ...]) -> bytes:
+    """The payload of a `DEFINE` record: each field as text, UTF-8, behind its length in four bytes."""
+    parts = []
+    for field in fields:
+        # Names come from the program and may hold lone surrogates.
+        text = str(field).encode("utf-8", "backslashreplace")
+        parts.append(len(text).to_bytes(4, "little"))
+        parts.append(text)
+    return b"".join(parts)
+
+
+def unpack_payload(payload: bytes) -> list[str]:
+    """The fields of a `DEFINE` record's payload; raises ValueError when it is cut short."""
+    fields, at = [], 0
+    while at < len(payload):
+        end = at + 4 + int.from_bytes(payload[at : at + 4], "little")
+        if end > len(payload):
+            raise ValueError(f"definition payload is cut at byte {at} of {len(payload)}")
+        fields.append(payload[at + 4 : end].decode("utf-8", "backslashreplace"))
+        at = end
+    return fields

@@ -1,0 +1,1 @@
+"""From records to what happened: processes, threads, waits with their causes, holds, arrows."""

@@ -1,0 +1,298 @@
+"""The `Trace`: what happened, as plain frozen data.
+
+Everything that explains a run (exporters, the summary, later the findings) reads this and nothing below it.
+All times are CLOCK_MONOTONIC in integer nanoseconds on one host; ``None`` for an end means "still open when the
+trace ended". Lists are sorted by time.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from ..events.ids import Nanoseconds, Nonce, Number, ThreadIndex
+
+ProcessKey: TypeAlias = Nonce
+ThreadKey: TypeAlias = tuple[ProcessKey, ThreadIndex]
+ObjectKey: TypeAlias = tuple[ProcessKey, Number]
+
+
+@dataclass(frozen=True)
+class Site:
+    """A place in the source."""
+
+    file: str
+    line: int
+    function: str
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line} {self.function}"
+
+
+#: Innermost first; empty when not known.
+Stack: TypeAlias = tuple[Site, ...]
+
+
+@dataclass(frozen=True)
+class End:
+    """How a process ended.
+
+    `how` is one of ``exited`` (status known), ``killed`` (by `signal`), ``ended`` (gone, status not seen),
+    ``replaced`` (by exec), ``open`` (still running when the trace ended).
+    """
+
+    how: str
+    time: Nanoseconds | None
+    status: int | None = None
+    signal: int | None = None
+    #: name of the process that sent the signal, where one is known to have
+    by: str | None = None
+    #: what its threads were doing at that moment, one sentence each
+    doing: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Process:
+    """One process image."""
+
+    key: ProcessKey
+    pid: int
+    name: str
+    #: how it came to be: ``main``, ``fork``, ``Process`` (multiprocessing), ``program`` (another Python program)
+    origin: str
+    start: Nanoseconds
+    end: End
+    parent: ProcessKey | None
+    #: ppid as the process itself saw it when it was born
+    parent_pid: int
+    command: tuple[str, ...]
+    #: the standard library's own helper (forkserver): hidden unless asked for
+    hidden: bool
+    daemon: bool
+    #: qualified name of the target of a multiprocessing.Process
+    target: str
+    recorder: str
+    python: str
+    #: counters of its live page, by name (`events.layout.LIVE_COUNTERS`)
+    counters: dict[str, int]
+    off_reason: str = ""
+
+
+@dataclass(frozen=True)
+class Thread:
+    """One thread of an image."""
+
+    key: ThreadKey
+    name: str
+    native_id: int
+    daemon: bool
+    start: Nanoseconds
+    end: Nanoseconds | None
+    is_main: bool
+    #: qualified name of what it runs, or ""
+    target: str
+    #: False when it ran before it was first seen
+    from_start: bool = True
+    #: the thread that started it, and from where
+    started_by: ThreadKey | None = None
+    start_site: Site | None = None
+    #: "TypeError: …" when an exception ended it
+    error: str | None = None
+    error_stack: Stack = ()
+
+
+@dataclass(frozen=True)
+class Object:
+    """A thing that is waited for: Lock, RLock, Thread, Process."""
+
+    key: ObjectKey
+    kind: str
+    #: from the source (``lock``, ``self._lock``) or the program; "" when there is none
+    name: str
+    site: Site | None
+
+    @property
+    def label(self) -> str:
+        """How to call it in one word: its name, else its kind and where it was made."""
+        if self.name:
+            return self.name
+        return f"{self.kind}@{self.site.file.rpartition('/')[2]}:{self.site.line}" if self.site else f"{self.kind}#{self.key[1]}"
+
+
+@dataclass(frozen=True)
+class Cause:
+    """What ended a wait: this thread, at this moment, from there."""
+
+    #: ``release`` or ``end``
+    kind: str
+    thread: ThreadKey
+    time: Nanoseconds
+    site: Site | None
+
+
+@dataclass(frozen=True)
+class Wait:
+    """A stretch in which a thread waited (or could have) for something."""
+
+    thread: ThreadKey
+    start: Nanoseconds
+    #: when it got what it waited for; None: it never did
+    end: Nanoseconds | None
+    #: ``Lock.acquire lock``, ``Process.join worker-1``
+    label: str
+    #: ``lock``, ``thread``, ``process``, ``child``
+    category: str
+    object: ObjectKey | None
+    #: acquired, timeout, error, killed, or "" while open
+    outcome: str
+    stack: Stack
+    cause: Cause | None = None
+    #: who held it when the wait began, and where that thread had acquired it
+    holder: ThreadKey | None = None
+    holder_site: Site | None = None
+    #: ns from getting it until Python ran on
+    resume_ns: Nanoseconds = 0
+    cpu_ns: int | None = None
+    runq_ns: int | None = None
+    core: int | None = None
+
+
+@dataclass(frozen=True)
+class Hold:
+    """A lock was held by one thread."""
+
+    object: ObjectKey
+    thread: ThreadKey
+    start: Nanoseconds
+    #: None: never released (its holder ended or the trace did)
+    end: Nanoseconds | None
+    site: Site | None
+    release_site: Site | None = None
+    #: who released it, where that is not the holder
+    released_by: ThreadKey | None = None
+    contended: bool = False
+    core: int | None = None
+
+
+@dataclass(frozen=True)
+class Span:
+    """A stretch of a thread that has a name: the program's own, or a call that starts something."""
+
+    thread: ThreadKey
+    start: Nanoseconds
+    end: Nanoseconds
+    name: str
+    #: ``span`` for the program's own, ``process`` for fork and start calls, ``thread`` for Thread.start
+    category: str
+    args: dict[str, str] = field(default_factory=dict)
+    object: ObjectKey | None = None
+    stack: Stack = ()
+    core: int | None = None
+    outcome: str = ""
+
+
+@dataclass(frozen=True)
+class Instant:
+    """A moment of a thread that has a name: ``exit 0``, ``killed by SIGKILL``, ``ValueError: …``."""
+
+    thread: ThreadKey
+    time: Nanoseconds
+    name: str
+    #: ``process``, ``thread`` or ``span`` (the program's own)
+    category: str
+    args: dict[str, str] = field(default_factory=dict)
+    stack: Stack = ()
+
+
+@dataclass(frozen=True)
+class Counter:
+    """A value the program named, at one moment."""
+
+    process: ProcessKey
+    time: Nanoseconds
+    name: str
+    value: float
+
+
+@dataclass(frozen=True)
+class Arrow:
+    """Cause to effect; `source_time` ≤ `target_time`, each inside a slice of its thread."""
+
+    #: ``fork``, ``start``, ``end``, ``release``
+    name: str
+    source: ThreadKey
+    source_time: Nanoseconds
+    target: ThreadKey
+    target_time: Nanoseconds
+
+
+@dataclass(frozen=True)
+class Totals:
+    """Exact totals of one lock, one thread, one call site; recorded or not."""
+
+    object: ObjectKey
+    thread: ThreadKey
+    site: Site | None
+    holds: int
+    hold_ns: Nanoseconds
+    hold_max_ns: Nanoseconds
+    waits: int
+    wait_ns: Nanoseconds
+    wait_max_ns: Nanoseconds
+    #: holds of these that have a record of their own
+    recorded: int
+    #: tries that gave up: acquire(False), time-outs
+    failed: int
+
+
+@dataclass(frozen=True)
+class Loss:
+    """Something the trace does not show: how much, and a sentence about it."""
+
+    #: stable word: ``dropped``, ``summarised``, ``holes``, ``switched-off``, ``open``, ``not-seen``, ``cut``, …
+    slug: str
+    count: int
+    sentence: str
+    #: ``lost`` (recorded data is missing), ``summarised`` (in the totals only), ``unseen`` (never observed)
+    severity: str = "lost"
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What the whole run was."""
+
+    command: tuple[str, ...]
+    cwd: str
+    #: as conctrace was called, for the page's head
+    host: str
+    started_wall_ns: int
+    #: the trace's first and last moment
+    start: Nanoseconds
+    end: Nanoseconds
+    #: exit status of the main process: 0 to 255, or minus the signal's number; None: not known
+    status: int | None
+    conctrace: str
+    schema: int
+    recorder: str
+    python: str
+    platform: str
+    #: False when the collector died or the file is cut
+    complete: bool
+
+
+@dataclass(frozen=True)
+class Trace:
+    """One run."""
+
+    facts: Facts
+    processes: dict[ProcessKey, Process]
+    threads: dict[ThreadKey, Thread]
+    objects: dict[ObjectKey, Object]
+    waits: list[Wait]
+    holds: list[Hold]
+    spans: list[Span]
+    instants: list[Instant]
+    counters: list[Counter]
+    arrows: list[Arrow]
+    totals: list[Totals]
+    losses: list[Loss]
