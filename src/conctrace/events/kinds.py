@@ -110,9 +110,6 @@ DEFINE = EventKind(
     object="the number defined", outcome="which definition (see DEFINITIONS)", value="payload length in bytes",
     time="when")
 MORE = EventKind(241, "more", "63 bytes of the payload of the define before it.")
-SWITCHED_OFF = EventKind(
-    242, "recorder off", "The recorder switched itself off; the program went on.",
-    time="when", other="text: why")
 
 KINDS: tuple[EventKind, ...] = (
     PROCESS_BORN, PROCESS_EXIT, PROCESS_FORK, PROCESS_START, PROCESS_RUN, PROCESS_JOIN, PROCESS_SIGNAL,
@@ -120,7 +117,7 @@ KINDS: tuple[EventKind, ...] = (
     THREAD_BEGIN, THREAD_END, THREAD_START, THREAD_JOIN, THREAD_ERROR,
     LOCK_WAIT, LOCK_HOLD,
     SPAN, INSTANT, COUNTER,
-    DEFINE, MORE, SWITCHED_OFF,
+    DEFINE, MORE,
 )  # fmt: skip
 
 #: kind number → kind

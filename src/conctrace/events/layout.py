@@ -64,9 +64,8 @@ ROLES = ("program", "forkserver", "resource tracker")
 
 #: Counters of the live page: (name, offset, what it counts). Each is one aligned 64-bit word.
 LIVE_COUNTERS: tuple[tuple[str, int, str], ...] = (
-    ("records", 256, "record slots reserved, definitions included"),
+    ("records", 256, "record slots of finished segments, definitions included"),
     ("dropped", 264, "records not stored: no room, a cap, or the collector was gone"),
-    ("summarised", 272, "operations kept in the totals only, by the budget"),
     ("errors", 280, "failures inside the recorder or a patch; the first one switches it off"),
     ("stacks_dropped", 288, "stacks not stored: the table of stacks was full"),
     ("held_dropped", 296, "held locks not shown in the live mapping: nested deeper than it has room for"),

@@ -1,0 +1,381 @@
+"""The recorder, in Python: appends records to mapped segments, keeps what must survive a kill in mapped tables.
+
+It is the twin of the native recorder: same interface, same files. There is no thread, no flush at exit and no lock in
+it: a record is in the kernel's page cache the moment it is stored, so whatever kills the process, what was
+recorded is there.
+
+One process *image* at a time: a word on a page that every kind of fork wipes tells a child, at its next record, that
+it is another image now; it then opens files of its own. Nothing is done in the child before that (beyond the
+"born" record that `session` asks for), and nothing of the parent's mapping is touched by it.
+
+GIL assumptions: straight-line code without a call or a jump is atomic (see `segments.Segment`); dict and list
+operations are. Signal handlers and ``__del__`` may re-enter anything here.
+"""
+
+from __future__ import annotations
+
+import os
+
+from .._stdlib import ThreadLocal, get_ident, getpid, is_library_file, monotonic_ns, sleep
+from ..events import kinds, layout
+from ..events.schema import NO_CORE, RECORD, RECORD_SHIFT, pack_payload
+from .control import Control
+from .linux import sched_getcpu, wiped_on_fork_page
+from .live import LivePage
+from .segments import Segment, more_slots, segment_size
+from .sites import Sites
+from .tables import Table
+from .threads import ThreadState
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import FrameType
+    from typing import Any
+
+#: States of the word that a fork wipes.
+_WIPED, _RECORDING, _OFF = 0, 1, 2
+
+#: After a segment could not be made, do not try again for this long.
+_RETRY_NS = 100_000_000
+#: How often to look again while another thread makes the next segment.
+_SWITCH_TRIES = 2_000
+
+_store = RECORD.pack_into
+_DEFINE = kinds.DEFINE.number
+_MORE = kinds.MORE.number
+_ENTRY_SIZES = {"threads": layout.THREAD_ENTRY_SIZE, "totals": layout.TOTALS_ENTRY_SIZE}
+
+
+class Recorder:
+    """Everything that patches may call. One per process; `alive` says whether it (still) records."""
+
+    __slots__ = (
+        "_control", "_flags", "_folder", "_images", "_local", "_next_number", "_next_thread", "_no_room_until",
+        "_objects", "_segment", "_tables", "_texts", "_waiting_segments", "_wipe", "epoch", "live", "sites",
+    )  # fmt: skip
+
+    name = "python"
+
+    def __init__(self, folder: str, role: int = 0) -> None:
+        """Start recording into the session's folder; raises OSError when that cannot be."""
+        self._folder = folder
+        self._control = Control(folder)
+        self._flags = self._control.flags
+        self._wipe: Any = memoryview(wiped_on_fork_page()).cast("B")
+        self._next_number = 1
+        #: counts the images of this process, so that what belongs to an earlier one is known
+        self.epoch = 0
+        self._objects: dict[int, Any] = {}
+        self._start_image(0, 1, role)
+
+    # Images ------------------------------------------------------------------------------------------------
+
+    def _start_image(self, parent_nonce: int, inherited_below: int, role: int) -> None:
+        self.epoch += 1
+        self.live = LivePage(self._folder, parent_nonce, inherited_below, role)
+        self._segment: Segment | None = None
+        self._no_room_until = 0
+        self._waiting_segments: list[tuple[str, int]] = []
+        self._tables: dict[str, Table] = {}
+        self._next_thread = 0
+        self._local: Any = ThreadLocal()
+        if parent_nonce == 0:
+            self.sites = Sites(self)
+            self._texts: dict[str, int] = {}
+        self._wipe[0] = _RECORDING
+        born = self.live.born
+        self.emit(kinds.PROCESS_BORN.number, 0, born, 0, 0, parent_nonce, getpid())
+
+    def reopen_in_child(self) -> bool:
+        """After a fork: become an image of its own. Returns whether it records."""
+        if self._wipe[0] == _WIPED:
+            self._wipe[0] = _OFF  # until it is whole
+            try:
+                self._start_image(self.live.nonce, self._next_number, 0)
+            except OSError:  # no permission any more, no room: this child is not seen from inside
+                return False
+        return bool(self._wipe[0] == _RECORDING)
+
+    @property
+    def alive(self) -> bool:
+        """Whether it records."""
+        state = self._wipe[0]
+        return state == _RECORDING or (state == _WIPED and self.reopen_in_child())
+
+    def switch_off(self, reason: str) -> None:
+        """Stop recording for good in this image; the program goes on."""
+        if self._wipe[0] == _RECORDING:
+            self.live.note_off(reason)
+            self._wipe[0] = _OFF
+
+    def failed(self, error: BaseException) -> bool:
+        """What to do about an exception that came out of our code: True to swallow it, False to let it pass.
+
+        A signal handler of the program can raise in the middle of ours; that is the program's exception.
+        """
+        if not isinstance(error, Exception) or _is_the_programs(error):
+            return False
+        if isinstance(error, (RecursionError, MemoryError)):  # the program's straits, not our mistake
+            self.count("dropped")
+            return True
+        self.count("errors")
+        self.switch_off(f"{type(error).__name__}: {error}{_where(error)}")
+        return True
+
+    def count(self, counter: str, by: int = 1) -> None:
+        """Count something that could not be recorded (`layout.LIVE_COUNTERS`)."""
+        self.live.count(counter, by)
+
+    # Records -----------------------------------------------------------------------------------------------
+
+    def emit(
+        self, kind: int, thread: int, time: int, duration: int = 0, object: int = 0, other: int = 0, value: int = 0,
+        stack: int = 0, outcome: int = 0, cpu: int = 0, runq: int = 0,
+    ) -> None:  # fmt: skip
+        """Store one record (`events.schema.FIELDS`). Never blocks; what cannot be stored is counted."""
+        if self._wipe[0] != _RECORDING and not self.alive:
+            return
+        segment = self._segment
+        if segment is not None:
+            slot = segment.next
+            segment.next = slot + 1
+            if slot >= segment.limit:
+                segment = None
+        if segment is None:
+            room = self._room_elsewhere(1)
+            if room is None:
+                return
+            segment, slot = room
+        _store(
+            segment.view, slot << RECORD_SHIFT,
+            time, duration, other, value, cpu, runq, object, thread, stack, sched_getcpu() & NO_CORE, outcome, kind,
+        )  # fmt: skip
+
+    def define(self, definition: kinds.Definition, number: int, fields: tuple[str | int, ...]) -> None:
+        """Say what a number stands for."""
+        if not self.alive:
+            return
+        payload = pack_payload(fields)
+        slots = more_slots(payload)
+        room = self._room(1 + slots)
+        if room is None:
+            return
+        segment, slot = room
+        segment.store_payload(slot + 1, payload, _MORE)
+        _store(
+            segment.view, slot << RECORD_SHIFT,
+            monotonic_ns(), 0, 0, len(payload), 0, 0, number, 0, 0, NO_CORE, definition.number, _DEFINE,
+        )  # fmt: skip
+
+    def _room(self, slots: int) -> tuple[Segment, int] | None:
+        segment = self._segment
+        if segment is not None:
+            slot = segment.next
+            segment.next = slot + slots
+            if slot + slots <= segment.limit:
+                return segment, slot
+        return self._room_elsewhere(slots)
+
+    def _room_elsewhere(self, slots: int) -> tuple[Segment, int] | None:
+        """Slots in the next segment; None, counted, when there is none to be had."""
+        for _ in range(_SWITCH_TRIES):
+            old = self._segment
+            if old is not None and old.next + slots <= old.limit:
+                slot = old.next
+                old.next = slot + slots
+                return old, slot
+            try:
+                if not self._may_grow():
+                    break
+                self._next_segment(old, slots)
+            except FileExistsError:  # another thread is at it (or this one, below a signal handler)
+                sleep(0)
+            except OSError:
+                self._no_room_until = monotonic_ns() + _RETRY_NS
+                break
+        self.count("dropped", slots)
+        return None
+
+    def _next_segment(self, old: Segment | None, slots: int) -> None:
+        seq = 0 if old is None else old.seq + 1
+        size = segment_size(seq, (slots + 1) << RECORD_SHIFT)
+        new = Segment(self._folder, self.live.nonce, seq, size)
+        self._segment = new
+        self._waiting_segments.append((new.path, size))
+        if old is not None:
+            self.count("records", old.limit - 1)
+
+    def _may_grow(self) -> bool:
+        """At a segment switch: is the session on, does anyone read, and is what waits to be read below the caps?"""
+        if monotonic_ns() < self._no_room_until:
+            return False
+        if not self._flags[layout.CONTROL_ON_OFFSET]:
+            self.switch_off("the session is over")
+        elif not self._control.collector_is_alive():
+            self.switch_off("the collector is gone")
+        elif self._undrained() < self._control.per_process and not self._control.session_is_full():
+            return True
+        else:
+            self._no_room_until = monotonic_ns() + _RETRY_NS
+        return False
+
+    def _undrained(self) -> int:
+        waiting = self._waiting_segments
+        while waiting and not os.path.exists(waiting[0][0]):
+            del waiting[0]
+        return sum(size for _, size in waiting)
+
+    # Numbers and texts ----------------------------------------------------------------------------------------
+
+    def number(self) -> int:
+        """A new number of this image."""
+        number = self._next_number
+        self._next_number = number + 1
+        return number
+
+    def text(self, text: str) -> int:
+        """Number of a string."""
+        number = self._texts.get(text)
+        if number is None:
+            number = self.number()
+            self.define(kinds.TEXT, number, (text,))
+            if len(self._texts) < 100_000:
+                self._texts[text] = number
+        return number
+
+    def object_number(self, thing: object, define: Any) -> int:
+        """Number of a Thread or Process, kept while the thing lives, without touching it.
+
+        `define` gives the fields of its `OBJECT` definition; it is called once in each image that meets the thing.
+        """
+        known = self._objects.get(id(thing))
+        if known is None or known[1]() is not thing:
+            import _weakref
+
+            forget = self._objects.pop
+            key = id(thing)
+            known = [self.number(), _weakref.ref(thing, lambda _: forget(key, None)), 0]
+            self._objects[key] = known
+        if known[2] != self.epoch:
+            known[2] = self.epoch
+            self.define(kinds.OBJECT, known[0], define(thing))
+        number: int = known[0]
+        return number
+
+    # Threads ----------------------------------------------------------------------------------------------------
+
+    @property
+    def state(self) -> ThreadState:
+        """The current thread's state; a thread that nobody announced is announced now."""
+        if self._wipe[0] == _WIPED:
+            self.reopen_in_child()
+        try:
+            state: ThreadState = self._local.state
+        except AttributeError:
+            state = self._meet_thread()
+        return state
+
+    def _meet_thread(self) -> ThreadState:
+        index = self._next_thread
+        first = index == 0
+        outcome = 0 if first and self.epoch > 1 else kinds.NOT_FROM_START.number
+        return self.thread_begins(*_thread_facts(), outcome=0 if first else outcome)
+
+    def thread_begins(self, name: str, daemon: bool, object: int, outcome: int = 0) -> ThreadState:
+        """Announce the current thread: name, daemon, number of its Thread object."""
+        index = self._next_thread
+        self._next_thread = index + 1
+        state = ThreadState(self, index)
+        self._local.state = state
+        time = monotonic_ns() if index else self.live.born
+        self.name_thread(state, name, daemon, object)
+        self.emit(kinds.THREAD_BEGIN.number, index, time, 0, object, 0, 0, 0, outcome)
+        return state
+
+    def name_thread(self, state: ThreadState, name: str, daemon: bool, object: int) -> None:
+        """Record a thread's name, again when it has changed."""
+        from .._stdlib import get_native_id
+
+        state.name = name
+        state.object = object
+        self.define(kinds.THREAD, state.index + 1, (name, get_native_id(), int(daemon), object))
+
+    def thread_ends(self) -> None:
+        """The current thread's last record."""
+        state = self.state
+        self.emit(kinds.THREAD_END.number, state.index, monotonic_ns(), 0, state.object)
+        state.object = -1
+
+    def thread_gone(self, state: ThreadState) -> None:
+        """The interpreter let go of a thread's state: the thread is gone, or this is a forked child without it."""
+        if self._wipe[0] != _RECORDING or state.epoch != self.epoch or not state.index:
+            return
+        if state.object >= 0:
+            self.emit(kinds.THREAD_END.number, state.index, monotonic_ns(), 0, state.object)
+        state.close()
+
+    # Tables -----------------------------------------------------------------------------------------------------
+
+    def take_entry(self, table: str) -> Any:
+        """A free entry of ``threads`` or ``totals``, or None when there is no room for another."""
+        try:
+            return self._table(table).take()
+        except OSError:
+            return None
+
+    def give_entry(self, table: str, entry: Any) -> None:
+        """Free an entry."""
+        self._table(table).give(entry)
+
+    def _table(self, name: str) -> Table:
+        table = self._tables.get(name)
+        if table is None:
+            table = self._tables[name] = Table(self._folder, self.live.nonce, name, _ENTRY_SIZES[name])
+        return table
+
+    # Conveniences of patches -------------------------------------------------------------------------------------
+
+    def call(
+        self, kind: int, began: int, frame: FrameType | None, *, object: int = 0, other: int = 0, value: int = 0,
+        outcome: int = 0,
+    ) -> None:  # fmt: skip
+        """Record a call of the current thread that began at `began` and ends now."""
+        now = monotonic_ns()
+        stack = self.sites.stack(frame)
+        self.emit(kind, self.state.index, began, now - began, object, other, value, stack, outcome)
+
+    @property
+    def detail(self) -> int:
+        """The session's detail level, an index into `layout.DETAILS`."""
+        detail: int = self._control.detail
+        return detail
+
+
+def _is_the_programs(error: BaseException) -> bool:
+    """Whether code that is neither ours nor the standard library's has a part in this traceback."""
+    trace = error.__traceback__
+    while trace is not None:
+        if not is_library_file(trace.tb_frame.f_code.co_filename):
+            return True
+        trace = trace.tb_next
+    return False
+
+
+def _where(error: BaseException) -> str:
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    if trace is None:
+        return ""
+    return f" ({os.path.basename(trace.tb_frame.f_code.co_filename)}:{trace.tb_lineno})"
+
+
+def _thread_facts() -> tuple[str, bool, int]:
+    """Name, daemon flag and object number of the current thread, as far as `threading` knows it."""
+    import sys
+
+    threading = sys.modules.get("threading")
+    thread = getattr(threading, "_active", {}).get(get_ident())
+    if thread is None:
+        return "", False, 0
+    return thread.name, thread.daemon, 0
