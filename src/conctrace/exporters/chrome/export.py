@@ -1,0 +1,399 @@
+"""Trace → Chrome JSON.
+
+Slices. Each thread is a lane with one slice from its first to its last moment; what it waited for and what the
+program named lie inside it. The slices of a lane must nest (`nesting`), and the events of one lane must stand in the file
+in the order of that nesting: of two that begin at the same nanosecond Perfetto takes the first one for the outer.
+
+Arrows. An arrow's end (``s``, ``f``) names a lane and a moment; Perfetto binds it to the slice that is on top of
+that lane's stack then. But it takes slices off the stack only when another event of the lane arrives: an arrow
+that leaves a thread after a wait would be bound to that wait, which is over, and one after an instant to the
+instant. (Tried with the engine of Perfetto v52; every arrow that leaves a thread's life slice after its first
+wait was wrong.) So where the top of the stack is stale an ``E`` is written first: it takes off what is over and,
+finding no open ``B``, changes nothing else.
+"""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from collections import Counter as Tally
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+from ... import __version__
+from ...model.trace import Arrow, Hold, ObjectKey, Process, ProcessKey, Site, Span, Thread, ThreadKey, Trace, Wait
+from .. import words
+from ..nesting import Lookup, Slice, nest
+from . import format as chrome
+from .lanes import Lanes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """What one slice says."""
+
+    name: str
+    category: str
+    args: chrome.Args
+
+
+@dataclass
+class Tallies:
+    """What the file shows otherwise than the trace has it."""
+
+    slices_cut: int = 0
+    holds_cut: int = 0
+    arrows_left_out: int = 0
+
+
+def export(trace: Trace, internals: bool = False) -> bytes:
+    """The trace as JSON text; with `internals`, the standard library's helper processes too."""
+    return _Export(trace, internals).text().encode("utf-8")
+
+
+def export_compressed(trace: Trace, internals: bool = False) -> bytes:
+    """The same as a gzip file; the same trace gives the same bytes."""
+    return gzip.compress(export(trace, internals), compresslevel=6, mtime=0)
+
+
+def is_ours(head: bytes) -> bool:
+    """Whether a file that begins like this was written by `export`."""
+    return head.startswith(chrome.PREFIX.encode())
+
+
+def is_ours_compressed(head: bytes) -> bool:
+    """Whether a file that begins like this was written by `export_compressed`."""
+    try:
+        return is_ours(zlib.decompressobj(wbits=31).decompress(head, len(chrome.PREFIX)))
+    except zlib.error:
+        return False
+
+
+class _Export:
+    """One export: the trace, where things are drawn, and what had to be changed."""
+
+    def __init__(self, trace: Trace, internals: bool) -> None:
+        self.trace = trace
+        self.lanes = Lanes(trace, internals)
+        self.origin = trace.facts.start
+        self.tallies = Tallies()
+        self.slices = {thread.key: nest(found) for thread, found in self._slices_by_thread()}
+        self.marks = self._marks_by_thread()
+        self._places: dict[Site, str] = {}
+
+    def text(self) -> str:
+        events = [piece for part in self._parts() for piece in part]
+        facts = self.trace.facts
+        about = {
+            "schema": facts.schema,
+            "recorded_by": facts.conctrace,
+            "clock": "CLOCK_MONOTONIC",
+            "origin_ns": self.origin,
+            "started_wall_ns": facts.started_wall_ns,
+            "command": list(facts.command),
+            "status": facts.status,
+            "python": facts.python,
+            "platform": facts.platform,
+            "recorder": facts.recorder,
+            "complete": facts.complete,
+            "losses": [asdict(loss) for loss in self.trace.losses],
+            "export": asdict(self.tallies),
+        }
+        return chrome.document(__version__, about, events)
+
+    def _parts(self) -> Iterator[Iterable[str]]:
+        yield self._metadata()
+        for thread in self.lanes.threads:
+            yield self._lane(thread)
+        yield self._holds()
+        yield self._counters()
+        yield self._arrows()
+
+    # Times -----------------------------------------------------------------------------------------------
+
+    def at(self, time: int) -> int:
+        """A moment as ns since the trace's first one."""
+        return max(0, time - self.origin)
+
+    def end_of(self, key: ThreadKey) -> int:
+        """When a thread ended, or else its process, or else the trace."""
+        thread, process = self.trace.threads[key], self.trace.processes[key[0]]
+        for end in (thread.end, process.end.time):
+            if end is not None:
+                return end
+        return max(self.trace.facts.end, thread.start)
+
+    # Lanes -----------------------------------------------------------------------------------------------
+
+    def _metadata(self) -> Iterator[str]:
+        for order, (process, threads) in enumerate(self.lanes.threads_by_process()):
+            lane = self.lanes.of_process(process.key)
+            assert lane is not None
+            yield from chrome.process_metadata(lane, words.process_label(process), words.ending(process.end), order)
+            for place, thread in enumerate(threads):
+                yield from chrome.thread_metadata(self.lane(thread.key), thread.name, place)
+
+    def lane(self, key: ThreadKey) -> chrome.Lane:
+        lane = self.lanes.of_thread(key)
+        assert lane is not None
+        return lane
+
+    def _slices_by_thread(self) -> Iterator[tuple[Thread, list[Slice[Wait | Span | Thread]]]]:
+        inner: dict[ThreadKey, list[Slice[Wait | Span | Thread]]] = {thread.key: [] for thread in self.lanes.threads}
+        for wait in self.trace.waits:
+            if wait.thread in inner:
+                end = self.end_of(wait.thread) if wait.end is None else wait.end
+                inner[wait.thread].append(Slice(self.at(wait.start), self.at(max(end, wait.start)), wait))
+        for span in self.trace.spans:
+            if span.thread in inner:
+                inner[span.thread].append(Slice(self.at(span.start), self.at(max(span.end, span.start)), span))
+        for thread in self.lanes.threads:
+            found = inner[thread.key]
+            found.insert(0, self._life(thread, found))
+            yield thread, found
+
+    def _life(self, thread: Thread, inner: list[Slice[Wait | Span | Thread]]) -> Slice[Wait | Span | Thread]:
+        """From the thread's first to its last moment; whoever does something is alive."""
+        start, end = self.at(thread.start), self.at(self.end_of(thread.key))
+        for piece in inner:
+            start, end = min(start, piece.start), max(end, piece.end)
+        return Slice(start, max(end, start + 1), thread)
+
+    def _marks_by_thread(self) -> dict[ThreadKey, list[tuple[int, str]]]:
+        """The instants of each lane, as (time, event), kept inside the thread's life."""
+        found: dict[ThreadKey, list[tuple[int, str]]] = {key: [] for key in self.slices}
+        for mark in self.trace.instants:
+            if mark.thread not in found:
+                continue
+            life = self.slices[mark.thread][0]
+            time = min(max(self.at(mark.time), life.start), life.end - 1)
+            args: dict[str, str | int] = {"site": words.place(mark.stack[0])} if mark.stack else {}
+            text = chrome.instant(self.lane(mark.thread), time, mark.name, mark.category, _with_own(args, mark.args))
+            found[mark.thread].append((time, text))
+        return found
+
+    def _lane(self, thread: Thread) -> Iterator[str]:
+        lane = self.lane(thread.key)
+        for piece in self.slices[thread.key]:
+            drawn = self._drawn(piece)
+            if piece.cut:
+                self.tallies.slices_cut += 1
+            yield chrome.complete(lane, piece.start, piece.end, drawn.name, drawn.category, drawn.args)
+        for _, text in self.marks[thread.key]:
+            yield text
+
+    # Slices ----------------------------------------------------------------------------------------------
+
+    def _drawn(self, piece: Slice[Wait | Span | Thread]) -> Drawn:
+        what = piece.what
+        if isinstance(what, Wait):
+            drawn = Drawn(what.label, "wait", self._wait_args(what))
+        elif isinstance(what, Span):
+            drawn = Drawn(what.name, what.category, self._span_args(what))
+        elif what.is_main:
+            drawn = self._process_life(what)
+        else:
+            drawn = self._thread_life(what)
+        return Drawn(drawn.name, drawn.category, {**drawn.args, "cut_ns": piece.cut}) if piece.cut else drawn
+
+    def _process_life(self, thread: Thread) -> Drawn:
+        process = self.trace.processes[thread.key[0]]
+        parent = self.trace.processes.get(process.parent) if process.parent is not None else None
+        args: dict[str, str | int] = {
+            "pid": process.pid,
+            "origin": process.origin,
+            "parent": words.process_label(parent) if parent else "",
+            "command": " ".join(process.command),
+            "ended": words.ending(process.end),
+            "doing": "; ".join(process.end.doing),
+            "error": thread.error or "",
+        }
+        return Drawn(_life_name(self.trace, process), "process", _known(args))
+
+    def _thread_life(self, thread: Thread) -> Drawn:
+        args: dict[str, str | int] = {
+            "native_id": thread.native_id,
+            "daemon": "yes" if thread.daemon else "",
+            "started_by": words.thread_label(self.trace, thread.started_by) if thread.started_by else "",
+            "site": self.place(thread.start_site),
+            "error": thread.error or "",
+            "error_site": self.place(thread.error_stack[0]) if thread.error_stack else "",
+        }
+        return Drawn(thread.target or thread.name, "thread", _known(args))
+
+    def _wait_args(self, wait: Wait) -> chrome.Args:
+        args: dict[str, str | int] = {}
+        if wait.stack:
+            args["site"] = self.place(wait.stack[0])
+        self._add_object(args, wait.object)
+        if wait.holder is not None:
+            args["holder"] = words.thread_label(self.trace, wait.holder)
+            args["holder_site"] = self.place(wait.holder_site)
+        if wait.cause is not None:
+            args["woken_by"] = words.thread_label(self.trace, wait.cause.thread)
+            args["woken_at"] = self.place(wait.cause.site)
+        args["outcome"] = wait.outcome or self._open_outcome(wait)
+        args["resume_ns"] = wait.resume_ns
+        return _known(_with_numbers(args, cpu_ns=wait.cpu_ns, runq_ns=wait.runq_ns, core=wait.core))
+
+    def _open_outcome(self, wait: Wait) -> str:
+        killed = wait.end is None and self.trace.processes[wait.thread[0]].end.how == "killed"
+        return "killed" if killed else ""
+
+    def _span_args(self, span: Span) -> chrome.Args:
+        args: dict[str, str | int] = {"site": self.place(span.stack[0])} if span.stack else {}
+        self._add_object(args, span.object)
+        args["outcome"] = span.outcome
+        return _with_own(_known(_with_numbers(args, core=span.core)), span.args)
+
+    def _add_object(self, args: dict[str, str | int], key: ObjectKey | None) -> None:
+        thing = self.trace.objects.get(key) if key is not None else None
+        if thing is not None:
+            args["object"] = thing.label
+            args["object_site"] = self.place(thing.site)
+
+    def place(self, site: Site | None) -> str:
+        if site is None:
+            return ""
+        text = self._places.get(site)
+        if text is None:
+            text = self._places[site] = words.place(site)
+        return text
+
+    # Holds -----------------------------------------------------------------------------------------------
+
+    def _holds(self) -> Iterator[str]:
+        by_track: dict[tuple[ProcessKey, ObjectKey], list[Hold]] = {}
+        for hold in self.trace.holds:
+            if self.lanes.of_thread(hold.thread) is not None:
+                by_track.setdefault((hold.thread[0], hold.object), []).append(hold)
+        names: Tally[tuple[ProcessKey, str]] = Tally()
+        for number, ((process, key), holds) in enumerate(by_track.items(), 1):
+            name = words.object_title(self.trace.objects[key])
+            names[process, name] += 1
+            nth = names[process, name]
+            yield from self._hold_track(number, f"{name} #{nth}" if nth > 1 else name, holds)
+
+    def _hold_track(self, number: int, name: str, holds: list[Hold]) -> Iterator[str]:
+        """One slice named for the object with its holds inside: the outer one gives the track its name."""
+        lane = self.lane(holds[0].thread)
+        drawn = list(self._hold_times(sorted(holds, key=lambda hold: hold.start)))
+        thing = self.trace.objects[holds[0].object]
+        yield chrome.async_begin(
+            lane,
+            drawn[0][1],
+            name,
+            "hold",
+            number,
+            _known({"object": thing.label, "object_site": self.place(thing.site)}),
+        )
+        for hold, start, end in drawn:
+            held = f"held by {words.thread_name(self.trace, hold.thread)}"
+            yield chrome.async_begin(lane, start, held, "hold", number, self._hold_args(hold))
+            yield chrome.async_end(lane, end, held, "hold", number)
+        yield chrome.async_end(lane, drawn[-1][2], name, "hold", number)
+
+    def _hold_times(self, holds: list[Hold]) -> Iterator[tuple[Hold, int, int]]:
+        """The holds one after the other: one that begins before the last one ended, by its stamps, begins there."""
+        last = 0
+        for hold in holds:
+            end = self.end_of(hold.thread) if hold.end is None else hold.end
+            start, stop = self.at(hold.start), self.at(end)
+            self.tallies.holds_cut += start < last
+            start = max(start, last)
+            last = max(start, stop)
+            yield hold, start, last
+
+    def _hold_args(self, hold: Hold) -> chrome.Args:
+        args: dict[str, str | int] = {"site": self.place(hold.site), "release_site": self.place(hold.release_site)}
+        if hold.released_by is not None:
+            args["released_by"] = words.thread_name(self.trace, hold.released_by, hold.thread)
+        args["contended"] = "yes" if hold.contended else ""
+        args["outcome"] = "never released" if hold.end is None else ""
+        return _known(_with_numbers(args, core=hold.core))
+
+    # Counters and arrows ---------------------------------------------------------------------------------
+
+    def _counters(self) -> Iterator[str]:
+        for value in self.trace.counters:
+            lane = self.lanes.of_process(value.process)
+            if lane is not None:
+                yield chrome.counter(lane, self.at(value.time), value.name, value.value)
+
+    def _arrows(self) -> Iterator[str]:
+        ends = {key: _ArrowEnds(slices, self.marks[key]) for key, slices in self.slices.items()}
+        for number, arrow in enumerate(self.trace.arrows, 1):
+            if arrow.source not in ends or arrow.target not in ends:
+                continue
+            times = self._arrow_times(arrow, ends[arrow.source], ends[arrow.target])
+            if times is None:
+                self.tallies.arrows_left_out += 1
+                continue
+            for key, time in ((arrow.source, times[0]), (arrow.target, times[1])):
+                if ends[key].stale(time):
+                    yield chrome.settle(self.lane(key), time)
+            yield from chrome.arrow(
+                number, arrow.name, self.lane(arrow.source), times[0], self.lane(arrow.target), times[1]
+            )
+
+    def _arrow_times(self, arrow: Arrow, source: _ArrowEnds, target: _ArrowEnds) -> tuple[int, int] | None:
+        """When to draw the ends: each inside a slice, the source not after the target."""
+        there = target.inside(self.at(arrow.target_time), prefer_ending=True)
+        if there is None:
+            return None
+        here = source.inside(min(self.at(arrow.source_time), there), prefer_ending=False)
+        return None if here is None or here > there else (here, there)
+
+
+class _ArrowEnds:
+    """Where arrows can touch one lane."""
+
+    def __init__(self, slices: list[Slice[Wait | Span | Thread]], marks: list[tuple[int, str]]) -> None:
+        self._slices = slices
+        self._lookup = Lookup(slices)
+        self._marks = Lookup([Slice(time, time, None) for time, _ in sorted(marks)])
+        self._mark_times = sorted(time for time, _ in marks)
+
+    def inside(self, time: int, prefer_ending: bool) -> int | None:
+        """`time`, or 1 ns before it when that is where the slice meant is still there; None: nothing is there.
+
+        What an arrow ends is the wait that is over at that moment, so a target prefers a slice that ends there.
+        """
+        if prefer_ending and self._lookup.ending(time) >= 0:
+            return time - 1
+        if self._lookup.enclosing(time) >= 0:
+            return time
+        return time - 1 if self._lookup.ending(time) >= 0 else None
+
+    def stale(self, time: int) -> bool:
+        """Whether Perfetto's stack would have something on top at `time` that is over."""
+        latest = self._lookup.latest(time)
+        mark = self._marks.latest(time)
+        if mark >= 0 and self._mark_times[mark] >= self._slices[latest].start:
+            return True
+        return latest != self._lookup.enclosing(time)
+
+
+def _life_name(trace: Trace, process: Process) -> str:
+    if process.origin in ("main", "program"):
+        command = process.command or (trace.facts.command if process.origin == "main" else ())
+        return words.short_command(command) or process.name
+    return process.target or process.name
+
+
+def _known(args: dict[str, str | int]) -> dict[str, str | int]:
+    """Without what is not known: empty texts (a 0 is a number that is known, but for times)."""
+    return {key: value for key, value in args.items() if value != "" and not (value == 0 and key.endswith("_ns"))}
+
+
+def _with_numbers(args: dict[str, str | int], **numbers: int | None) -> dict[str, str | int]:
+    args.update({key: value for key, value in numbers.items() if value is not None})
+    return args
+
+
+def _with_own(args: dict[str, str | int], own: dict[str, str]) -> dict[str, str | int]:
+    """The program's own arguments beside ours; where names meet, the program's gets an underscore."""
+    return {**args, **{f"{key}_" if key in args else key: value for key, value in own.items()}}
