@@ -21,14 +21,14 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from ... import __version__
-from ...model.trace import Arrow, Hold, ObjectKey, Process, ProcessKey, Site, Span, Thread, ThreadKey, Trace, Wait
+from ...model.trace import Arrow, Hold, ObjectKey, Process, ProcessKey, Span, Stack, Thread, ThreadKey, Trace, Wait
 from .. import words
 from ..nesting import Lookup, Slice, nest
 from . import format as chrome
 from .lanes import Lanes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Hashable, Iterable, Iterator, Mapping
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Drawn:
 
     name: str
     category: str
-    args: chrome.Args
+    args: str
 
 
 @dataclass
@@ -82,7 +82,7 @@ class _Export:
         self.tallies = Tallies()
         self.slices = {thread.key: nest(found) for thread, found in self._slices_by_thread()}
         self.marks = self._marks_by_thread()
-        self._places: dict[Site, str] = {}
+        self._texts: dict[Hashable, str] = {}
 
     def text(self) -> str:
         events = [piece for part in self._parts() for piece in part]
@@ -116,7 +116,7 @@ class _Export:
 
     def at(self, time: int) -> int:
         """A moment as ns since the trace's first one."""
-        return max(0, time - self.origin)
+        return time - self.origin if time > self.origin else 0
 
     def end_of(self, key: ThreadKey) -> int:
         """When a thread ended, or else its process, or else the trace."""
@@ -171,7 +171,9 @@ class _Export:
             life = self.slices[mark.thread][0]
             time = min(max(self.at(mark.time), life.start), life.end - 1)
             args: dict[str, str | int] = {"site": words.place(mark.stack[0])} if mark.stack else {}
-            text = chrome.instant(self.lane(mark.thread), time, mark.name, mark.category, _with_own(args, mark.args))
+            text = chrome.instant(
+                self.lane(mark.thread), time, mark.name, mark.category, chrome.words(_with_own(args, mark.args))
+            )
             found[mark.thread].append((time, text))
         return found
 
@@ -197,7 +199,9 @@ class _Export:
             drawn = self._process_life(what)
         else:
             drawn = self._thread_life(what)
-        return Drawn(drawn.name, drawn.category, {**drawn.args, "cut_ns": piece.cut}) if piece.cut else drawn
+        if not piece.cut:
+            return drawn
+        return Drawn(drawn.name, drawn.category, chrome.both(drawn.args, chrome.numbers(cut_ns=piece.cut)))
 
     def _process_life(self, thread: Thread) -> Drawn:
         process = self.trace.processes[thread.key[0]]
@@ -211,57 +215,67 @@ class _Export:
             "doing": "; ".join(process.end.doing),
             "error": thread.error or "",
         }
-        return Drawn(_life_name(self.trace, process), "process", _known(args))
+        return Drawn(_life_name(self.trace, process), "process", chrome.words(args))
 
     def _thread_life(self, thread: Thread) -> Drawn:
         args: dict[str, str | int] = {
             "native_id": thread.native_id,
             "daemon": "yes" if thread.daemon else "",
             "started_by": words.thread_label(self.trace, thread.started_by) if thread.started_by else "",
-            "site": self.place(thread.start_site),
+            "site": words.place(thread.start_site),
             "error": thread.error or "",
-            "error_site": self.place(thread.error_stack[0]) if thread.error_stack else "",
+            "error_site": words.place(thread.error_stack[0]) if thread.error_stack else "",
         }
-        return Drawn(thread.target or thread.name, "thread", _known(args))
+        return Drawn(thread.target or thread.name, "thread", chrome.words(args))
 
-    def _wait_args(self, wait: Wait) -> chrome.Args:
-        args: dict[str, str | int] = {}
-        if wait.stack:
-            args["site"] = self.place(wait.stack[0])
-        self._add_object(args, wait.object)
+    def _wait_args(self, wait: Wait) -> str:
+        numbers = chrome.numbers(
+            resume_ns=wait.resume_ns or None, cpu_ns=wait.cpu_ns, runq_ns=wait.runq_ns, core=wait.core
+        )
+        return chrome.both(self._wait_words(wait), numbers)
+
+    def _wait_words(self, wait: Wait) -> str:
+        """The texts of a wait's args. A loop makes the same ones a thousand times, so they are kept.
+
+        What is kept is found by the identity of sites and the like, all of which the trace keeps alive: hashing
+        their contents would cost as much as the texts.
+        """
+        cause = wait.cause
+        key = (
+            wait.thread, id(wait.stack), wait.object, wait.holder, id(wait.holder_site), wait.outcome, wait.end is None,
+            None if cause is None else (cause.thread, id(cause.site)),
+        )  # fmt: skip
+        found = self._texts.get(key)
+        if found is None:
+            found = self._texts[key] = chrome.words(self._wait_facts(wait))
+        return found
+
+    def _wait_facts(self, wait: Wait) -> chrome.Args:
+        args = self._where(wait.stack, wait.object)
         if wait.holder is not None:
             args["holder"] = words.thread_label(self.trace, wait.holder)
-            args["holder_site"] = self.place(wait.holder_site)
+            args["holder_site"] = words.place(wait.holder_site)
         if wait.cause is not None:
             args["woken_by"] = words.thread_label(self.trace, wait.cause.thread)
-            args["woken_at"] = self.place(wait.cause.site)
+            args["woken_at"] = words.place(wait.cause.site)
         args["outcome"] = wait.outcome or self._open_outcome(wait)
-        args["resume_ns"] = wait.resume_ns
-        return _known(_with_numbers(args, cpu_ns=wait.cpu_ns, runq_ns=wait.runq_ns, core=wait.core))
+        return args
 
     def _open_outcome(self, wait: Wait) -> str:
         killed = wait.end is None and self.trace.processes[wait.thread[0]].end.how == "killed"
         return "killed" if killed else ""
 
-    def _span_args(self, span: Span) -> chrome.Args:
-        args: dict[str, str | int] = {"site": self.place(span.stack[0])} if span.stack else {}
-        self._add_object(args, span.object)
-        args["outcome"] = span.outcome
-        return _with_own(_known(_with_numbers(args, core=span.core)), span.args)
+    def _span_args(self, span: Span) -> str:
+        args = {**self._where(span.stack, span.object), "outcome": span.outcome}
+        return chrome.both(chrome.words(_with_own(args, span.args)), chrome.numbers(core=span.core))
 
-    def _add_object(self, args: dict[str, str | int], key: ObjectKey | None) -> None:
+    def _where(self, stack: Stack, key: ObjectKey | None) -> dict[str, str | int]:
+        args: dict[str, str | int] = {"site": words.place(stack[0]) if stack else ""}
         thing = self.trace.objects.get(key) if key is not None else None
         if thing is not None:
             args["object"] = thing.label
-            args["object_site"] = self.place(thing.site)
-
-    def place(self, site: Site | None) -> str:
-        if site is None:
-            return ""
-        text = self._places.get(site)
-        if text is None:
-            text = self._places[site] = words.place(site)
-        return text
+            args["object_site"] = words.place(thing.site)
+        return args
 
     # Holds -----------------------------------------------------------------------------------------------
 
@@ -288,7 +302,7 @@ class _Export:
             name,
             "hold",
             number,
-            _known({"object": thing.label, "object_site": self.place(thing.site)}),
+            chrome.words({"object": thing.label, "object_site": words.place(thing.site)}),
         )
         for hold, start, end in drawn:
             held = f"held by {words.thread_name(self.trace, hold.thread)}"
@@ -307,13 +321,23 @@ class _Export:
             last = max(start, stop)
             yield hold, start, last
 
-    def _hold_args(self, hold: Hold) -> chrome.Args:
-        args: dict[str, str | int] = {"site": self.place(hold.site), "release_site": self.place(hold.release_site)}
-        if hold.released_by is not None:
-            args["released_by"] = words.thread_name(self.trace, hold.released_by, hold.thread)
-        args["contended"] = "yes" if hold.contended else ""
-        args["outcome"] = "never released" if hold.end is None else ""
-        return _known(_with_numbers(args, core=hold.core))
+    def _hold_args(self, hold: Hold) -> str:
+        key = (
+            hold.thread, id(hold.site), id(hold.release_site), hold.released_by, hold.contended, hold.end is None,
+        )  # fmt: skip
+        found = self._texts.get(key)
+        if found is None:
+            found = self._texts[key] = chrome.words(self._hold_facts(hold))
+        return chrome.both(found, chrome.numbers(core=hold.core))
+
+    def _hold_facts(self, hold: Hold) -> chrome.Args:
+        return {
+            "site": words.place(hold.site),
+            "release_site": words.place(hold.release_site),
+            "released_by": words.thread_name(self.trace, hold.released_by, hold.thread) if hold.released_by else "",
+            "contended": "yes" if hold.contended else "",
+            "outcome": "never released" if hold.end is None else "",
+        }
 
     # Counters and arrows ---------------------------------------------------------------------------------
 
@@ -384,16 +408,6 @@ def _life_name(trace: Trace, process: Process) -> str:
     return process.target or process.name
 
 
-def _known(args: dict[str, str | int]) -> dict[str, str | int]:
-    """Without what is not known: empty texts (a 0 is a number that is known, but for times)."""
-    return {key: value for key, value in args.items() if value != "" and not (value == 0 and key.endswith("_ns"))}
-
-
-def _with_numbers(args: dict[str, str | int], **numbers: int | None) -> dict[str, str | int]:
-    args.update({key: value for key, value in numbers.items() if value is not None})
-    return args
-
-
-def _with_own(args: dict[str, str | int], own: dict[str, str]) -> dict[str, str | int]:
+def _with_own(args: chrome.Args, own: Mapping[str, str]) -> chrome.Args:
     """The program's own arguments beside ours; where names meet, the program's gets an underscore."""
     return {**args, **{f"{key}_" if key in args else key: value for key, value in own.items()}}

@@ -39,14 +39,30 @@ def micros(ns: int) -> str:
     return f"{ns // 1000}.{ns % 1000:03d}"
 
 
-def _args(args: Args) -> str:
-    if not args:
-        return ""
-    body = ",".join(f"{quote(key)}:{quote(value) if isinstance(value, str) else value}" for key, value in args.items())
-    return f',"args":{{{body}}}'
+def words(args: Args) -> str:
+    """What stands between the braces of ``args``; what is not known (an empty text) is left out."""
+    return ",".join([f"{quote(key)}:{_word(value)}" for key, value in args.items() if value != ""])
 
 
-def complete(lane: Lane, start: int, end: int, name: str, category: str, args: Args) -> str:
+def _word(value: str | int) -> str:
+    return quote(value) if isinstance(value, str) else str(value)
+
+
+def numbers(**args: int | None) -> str:
+    """The same for numbers; None is not known."""
+    return ",".join([f'"{key}":{value}' for key, value in args.items() if value is not None])
+
+
+def both(first: str, second: str) -> str:
+    """Two pieces of args as one."""
+    return f"{first},{second}" if first and second else first or second
+
+
+def _args(args: str) -> str:
+    return f',"args":{{{args}}}' if args else ""
+
+
+def complete(lane: Lane, start: int, end: int, name: str, category: str, args: str) -> str:
     """A slice of a thread's lane."""
     return (
         f'{{"ph":"X","pid":{lane.pid},"tid":{lane.tid},"ts":{micros(start)},"dur":{micros(end - start)},'
@@ -54,24 +70,24 @@ def complete(lane: Lane, start: int, end: int, name: str, category: str, args: A
     )
 
 
-def async_begin(lane: Lane, time: int, name: str, category: str, track: int, args: Args) -> str:
+def async_begin(lane: Lane, time: int, name: str, category: str, track: int, args: str) -> str:
     """Begin of a slice on track number `track` of a process; slices of one track nest."""
     return _async("b", lane, time, name, category, track, args)
 
 
 def async_end(lane: Lane, time: int, name: str, category: str, track: int) -> str:
     """End of the innermost slice that is open on the track."""
-    return _async("e", lane, time, name, category, track, {})
+    return _async("e", lane, time, name, category, track, "")
 
 
-def _async(phase: str, lane: Lane, time: int, name: str, category: str, track: int, args: Args) -> str:
+def _async(phase: str, lane: Lane, time: int, name: str, category: str, track: int, args: str) -> str:
     return (
         f'{{"ph":"{phase}","pid":{lane.pid},"tid":{lane.tid},"ts":{micros(time)},'
         f'"name":{quote(name)},"cat":{quote(category)},"id2":{{"local":"0x{track:x}"}}{_args(args)}}}'
     )
 
 
-def instant(lane: Lane, time: int, name: str, category: str, args: Args) -> str:
+def instant(lane: Lane, time: int, name: str, category: str, args: str) -> str:
     """A moment on a thread's lane."""
     return (
         f'{{"ph":"i","s":"t","pid":{lane.pid},"tid":{lane.tid},"ts":{micros(time)},'
