@@ -93,9 +93,11 @@ THREAD_KEY = Struct("<II")
 #: One half of the current wait: seq, since (ns), other, value, object, stack, kind (0: not waiting), core, seq.
 THREAD_WAIT = Struct("<QQQqIIIIQ")
 THREAD_WAIT_OFFSETS = (16, 16 + THREAD_WAIT.size)
-#: Depth of the held stack (one word), then its entries: each one word ``object << 32 | site`` and one word since.
+#: Held locks, outermost first: pairs of words since (ns) and ``object << 32 | site``; the first pair whose second
+#: word is 0 ends them. A release out of order writes them all anew.
 THREAD_HELD_OFFSET = 128
-THREAD_HELD_MAX = (THREAD_ENTRY_SIZE - THREAD_HELD_OFFSET - 8) // 16
+THREAD_HELD = Struct("<QQ")
+THREAD_HELD_MAX = (THREAD_ENTRY_SIZE - THREAD_HELD_OFFSET) // THREAD_HELD.size - 1
 
 # Totals entries -----------------------------------------------------------------------------------------------
 TOTALS_ENTRY_SIZE = 192

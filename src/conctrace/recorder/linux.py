@@ -11,6 +11,7 @@ from __future__ import annotations
 import _ctypes
 import errno
 import os
+import sys
 
 
 TYPE_CHECKING = False
@@ -76,8 +77,9 @@ class _Mapping(_ctypes.Array):  # type: ignore[type-arg]
     # The process that mapped it: a forked child unmaps only its own view, which is what munmap does anyway.
     address = 0
 
-    def __del__(self, _munmap: Any = _munmap) -> None:
-        if self.address:
+    def __del__(self, _munmap: Any = _munmap, _is_finalizing: Any = sys.is_finalizing) -> None:
+        # While the interpreter finalizes, finalizers run in any order, and others may still store here.
+        if self.address and not _is_finalizing():
             _munmap(self.address, len(self))
 
 

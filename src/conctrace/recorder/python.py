@@ -50,8 +50,8 @@ class Recorder:
     """Everything that patches may call. One per process; `alive` says whether it (still) records."""
 
     __slots__ = (
-        "_control", "_flags", "_folder", "_images", "_local", "_next_number", "_next_thread", "_no_room_until",
-        "_objects", "_segment", "_tables", "_texts", "_waiting_segments", "_wipe", "epoch", "live", "sites",
+        "_control", "_flags", "_folder", "_images", "_next_number", "_next_thread", "_no_room_until",
+        "_objects", "_segment", "_tables", "_texts", "_waiting_segments", "epoch", "live", "local", "sites", "wipe",
     )  # fmt: skip
 
     name = "python"
@@ -61,7 +61,8 @@ class Recorder:
         self._folder = folder
         self._control = Control(folder)
         self._flags = self._control.flags
-        self._wipe: Any = memoryview(wiped_on_fork_page()).cast("B")
+        #: wipe[0] is 1 while recording, 0 in a forked child that has not noticed yet, else 2
+        self.wipe: Any = memoryview(wiped_on_fork_page()).cast("B")
         self._next_number = 1
         #: counts the images of this process, so that what belongs to an earlier one is known
         self.epoch = 0
@@ -78,35 +79,35 @@ class Recorder:
         self._waiting_segments: list[tuple[str, int]] = []
         self._tables: dict[str, Table] = {}
         self._next_thread = 0
-        self._local: Any = ThreadLocal()
+        self.local: Any = ThreadLocal()
         if parent_nonce == 0:
             self.sites = Sites(self)
             self._texts: dict[str, int] = {}
-        self._wipe[0] = _RECORDING
+        self.wipe[0] = _RECORDING
         born = self.live.born
         self.emit(kinds.PROCESS_BORN.number, 0, born, 0, 0, parent_nonce, getpid())
 
     def reopen_in_child(self) -> bool:
         """After a fork: become an image of its own. Returns whether it records."""
-        if self._wipe[0] == _WIPED:
-            self._wipe[0] = _OFF  # until it is whole
+        if self.wipe[0] == _WIPED:
+            self.wipe[0] = _OFF  # until it is whole
             try:
                 self._start_image(self.live.nonce, self._next_number, 0)
             except OSError:  # no permission any more, no room: this child is not seen from inside
                 return False
-        return bool(self._wipe[0] == _RECORDING)
+        return bool(self.wipe[0] == _RECORDING)
 
     @property
     def alive(self) -> bool:
         """Whether it records."""
-        state = self._wipe[0]
+        state = self.wipe[0]
         return state == _RECORDING or (state == _WIPED and self.reopen_in_child())
 
     def switch_off(self, reason: str) -> None:
         """Stop recording for good in this image; the program goes on."""
-        if self._wipe[0] == _RECORDING:
+        if self.wipe[0] == _RECORDING:
             self.live.note_off(reason)
-            self._wipe[0] = _OFF
+            self.wipe[0] = _OFF
 
     def failed(self, error: BaseException) -> bool:
         """What to do about an exception that came out of our code: True to swallow it, False to let it pass.
@@ -133,7 +134,7 @@ class Recorder:
         stack: int = 0, outcome: int = 0, cpu: int = 0, runq: int = 0,
     ) -> None:  # fmt: skip
         """Store one record (`events.schema.FIELDS`). Never blocks; what cannot be stored is counted."""
-        if self._wipe[0] != _RECORDING and not self.alive:
+        if self.wipe[0] != _RECORDING and not self.alive:
             return
         segment = self._segment
         if segment is not None:
@@ -267,10 +268,10 @@ class Recorder:
     @property
     def state(self) -> ThreadState:
         """The current thread's state; a thread that nobody announced is announced now."""
-        if self._wipe[0] == _WIPED:
+        if self.wipe[0] == _WIPED:
             self.reopen_in_child()
         try:
-            state: ThreadState = self._local.state
+            state: ThreadState = self.local.state
         except AttributeError:
             state = self._meet_thread()
         return state
@@ -286,7 +287,7 @@ class Recorder:
         index = self._next_thread
         self._next_thread = index + 1
         state = ThreadState(self, index)
-        self._local.state = state
+        self.local.state = state
         time = monotonic_ns() if index else self.live.born
         self.name_thread(state, name, daemon, object)
         self.emit(kinds.THREAD_BEGIN.number, index, time, 0, object, 0, 0, 0, outcome)
@@ -308,7 +309,7 @@ class Recorder:
 
     def thread_gone(self, state: ThreadState) -> None:
         """The interpreter let go of a thread's state: the thread is gone, or this is a forked child without it."""
-        if self._wipe[0] != _RECORDING or state.epoch != self.epoch or not state.index:
+        if self.wipe[0] != _RECORDING or state.epoch != self.epoch or not state.index:
             return
         if state.object >= 0:
             self.emit(kinds.THREAD_END.number, state.index, monotonic_ns(), 0, state.object)

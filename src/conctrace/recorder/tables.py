@@ -22,14 +22,15 @@ CHUNKS_MAX = 64
 class Table:
     """Entries of one size; `take` and `give` are the whole interface."""
 
-    __slots__ = ("_chunks", "_entry_size", "_folder", "_free", "_name", "_nonce")
+    __slots__ = ("_entry_size", "_folder", "_free", "_name", "_nonce", "_views")
 
     def __init__(self, folder: str, nonce: int, name: str, entry_size: int) -> None:
         self._folder = folder
         self._nonce = nonce
         self._name = name
         self._entry_size = entry_size
-        self._chunks = 0
+        # All chunks, so that none is unmapped while the garbage collector takes its last entries apart.
+        self._views: list[Any] = []
         self._free: list[Any] = []
 
     def take(self) -> Any:
@@ -48,13 +49,13 @@ class Table:
         self._free.append(entry)
 
     def _add_chunk(self) -> bool:
-        index = self._chunks
+        index = len(self._views)
         if index >= CHUNKS_MAX:
             return False
-        self._chunks = index + 1
         size = min(layout.FIRST_CHUNK_SIZE << index, layout.LARGEST_CHUNK_SIZE)
         path = f"{self._folder}/{layout.chunk_name(self._nonce, self._name, index)}"
         view = memoryview(create_mapped(path, size)).cast("B")
+        self._views.append(view)
         words = view.cast("Q")
         offsets = range(0, size - self._entry_size + 1, self._entry_size)
         self._free.extend((view, words, offset) for offset in reversed(offsets))

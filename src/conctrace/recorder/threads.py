@@ -21,15 +21,33 @@ READING_INTERVAL_NS = 5_000_000
 
 _HALVES = layout.THREAD_WAIT_OFFSETS
 _pack_wait = layout.THREAD_WAIT.pack_into
-_HELD_WORD = layout.THREAD_HELD_OFFSET // 8
+_pack_held = layout.THREAD_HELD.pack_into
+_HELD_SIZE = layout.THREAD_HELD.size
+
+
+class CurrentWait:
+    """What a thread waits for right now."""
+
+    __slots__ = ("kind", "object", "other", "since", "stack", "value")
+
+    def __init__(self, since: int, kind: int, object: int, stack: int, other: int, value: int) -> None:
+        self.since = since
+        self.kind = kind
+        self.object = object
+        self.stack = stack
+        self.other = other
+        self.value = value
+
+
+_NO_WAIT = CurrentWait(0, 0, 0, 0, 0, 0)
 
 
 class ThreadState:
     """One thread: its index, its totals cells, its entry in the threads table."""
 
     __slots__ = (
-        "__weakref__", "_entry", "_offset", "_recorder", "_seq", "_view", "_waits", "_words",
-        "cells", "epoch", "held", "index", "last_reading", "name", "object",
+        "__weakref__", "_entry", "_held_end", "_held_start", "_offset", "_recorder", "_seq", "_view", "_waits",
+        "cells", "epoch", "held", "held_at", "held_view", "index", "last_reading", "name", "object",
     )  # fmt: skip
 
     def __init__(self, recorder: Recorder, index: int) -> None:
@@ -43,17 +61,22 @@ class ThreadState:
         self.name = ""
         self.object = 0
         self._seq = 0
-        self._waits: list[tuple[int, ...]] = []
+        self._waits: list[CurrentWait] = []
         self._entry = entry = recorder.take_entry("threads")
+        self._view = self.held_view = None
+        self._offset = 0
         if entry is not None:
-            self._view, words, self._offset = entry
+            self._view, _, self._offset = entry
+            self.held_view = self._view
             layout.THREAD_KEY.pack_into(self._view, self._offset, index + 1, get_native_id())
-            start = self._offset // 8
-            self._words = words[start : start + layout.THREAD_ENTRY_SIZE // 8]
+        #: where in `held_view` the next held lock goes
+        self.held_at = self._held_start = self._offset + layout.THREAD_HELD_OFFSET
+        self._held_end = self._held_start + layout.THREAD_HELD_MAX * _HELD_SIZE
 
     def close(self) -> None:
         """The thread is gone: its entry is free again."""
         entry, self._entry = self._entry, None
+        self._view = self.held_view = None
         if entry is not None and self.epoch == self._recorder.epoch:
             self._recorder.give_entry("threads", entry)
 
@@ -65,62 +88,50 @@ class ThreadState:
     def wait_begins(self, kind: int, object: int, stack: int, other: int = 0, value: int = 0) -> int:
         """This thread is about to block: say on what, where all can read it. Returns the time."""
         since = monotonic_ns()
-        wait = (since, other, value, object, stack, kind)
+        wait = CurrentWait(since, kind, object, stack, other, value)
         self._waits.append(wait)
         self._show_wait(wait)
         return since
+
+    def current_wait(self) -> CurrentWait:
+        """The innermost wait."""
+        return self._waits[-1]
 
     def wait_ends(self) -> None:
         """Back to the wait that this one interrupted (in a signal handler), or to none."""
         waits = self._waits
         waits.pop()
-        self._show_wait(waits[-1] if waits else (0, 0, 0, 0, 0, 0))
+        self._show_wait(waits[-1] if waits else _NO_WAIT)
 
-    def _show_wait(self, wait: tuple[int, ...]) -> None:
-        if self._entry is None:
+    def _show_wait(self, wait: CurrentWait) -> None:
+        if self._view is None:
             return
         seq = self._seq = self._seq + 1
-        since, other, value, object, stack, kind = wait
-        _pack_wait(self._view, self._offset + _HALVES[seq & 1], seq, since, other, value, object, stack, kind, 0, seq)
+        _pack_wait(
+            self._view, self._offset + _HALVES[seq & 1],
+            seq, wait.since, wait.other, wait.value, wait.object, wait.stack, wait.kind, 0, seq,
+        )  # fmt: skip
 
-    # Held locks --------------------------------------------------------------------------------------------
+    # Held locks (pushed and popped inline in `locks`, where it is hot) ----------------------------------------
 
-    def show_held(self) -> None:
-        """Write the whole held stack anew: after a release out of order."""
-        if self._entry is None:
+    def drop_held(self, lock: Any) -> None:
+        """`lock`, not the last one taken, was let go: write the whole stack anew."""
+        if lock not in self.held:
             return
-        words = self._words
-        shown = self.held[: layout.THREAD_HELD_MAX]
-        words[_HELD_WORD] = 0
-        for place, lock in enumerate(shown):
-            words[_HELD_WORD + 1 + 2 * place] = lock.held_word
-            words[_HELD_WORD + 2 + 2 * place] = lock.held_since
-        words[_HELD_WORD] = len(shown)
+        self.held.remove(lock)
+        self.held_at = self._held_start
+        for held in self.held:
+            self.show_held(held.held_since, held.held_word)
 
-    def push_held(self, lock: Any, word: int, since: int) -> None:
-        """`lock` was got; `word` is its number << 32 | site."""
-        held = self.held
-        depth = len(held)
-        held.append(lock)
-        if self._entry is None or depth >= layout.THREAD_HELD_MAX:
+    def show_held(self, since: int, word: int) -> None:
+        """Put one more held lock where all can read it."""
+        at = self.held_at
+        if self.held_view is not None and at < self._held_end:
+            _pack_held(self.held_view, at, since, word)
+            _pack_held(self.held_view, at + _HELD_SIZE, 0, 0)
+        else:
             self._recorder.count("held_dropped")
-            return
-        words = self._words
-        words[_HELD_WORD + 1 + 2 * depth] = word
-        words[_HELD_WORD + 2 + 2 * depth] = since
-        words[_HELD_WORD] = depth + 1
-
-    def pop_held(self, lock: Any) -> None:
-        """`lock` was let go, in whatever order and by whichever thread."""
-        held = self.held
-        if held and held[-1] is lock:
-            held.pop()
-            depth = len(held)
-            if self._entry is not None and depth < layout.THREAD_HELD_MAX:
-                self._words[_HELD_WORD] = depth
-        elif lock in held:
-            held.remove(lock)
-            self.show_held()
+        self.held_at = at + _HELD_SIZE
 
     # CPU time ------------------------------------------------------------------------------------------------
 

@@ -1,0 +1,39 @@
+"""`os._exit`: the last that a process says of itself, with its status."""
+
+from __future__ import annotations
+
+from .._stdlib import monotonic_ns
+from ..events import kinds
+from .guard import active, guarded
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import ModuleType
+    from typing import Any, NoReturn
+
+    from .patchset import PatchSet
+
+MODULE = "os"
+
+
+def install(patches: PatchSet, os: ModuleType) -> None:
+    """Wrap it."""
+    patches.wrap(os, "_exit", _exit)
+
+
+def _exit(original: Any) -> Any:
+    def _exit(status: int) -> NoReturn:
+        say_exit(status, kinds.EXIT_OS_EXIT)
+        original(status)
+
+    return _exit
+
+
+@guarded
+def say_exit(status: object, how: kinds.OutcomeKind) -> None:
+    """Record that this image is about to end; `status` as the exit system call will cut it, -1: not known."""
+    recorder = active()
+    now = monotonic_ns()
+    value = -1 if type(status) is not int or status == -1 and how is kinds.EXIT_FINALIZED else status & 0xFF
+    recorder.emit(kinds.PROCESS_EXIT.number, recorder.state.index, now, 0, 0, 0, value, 0, how.number)
+    recorder.live.note_end(now)

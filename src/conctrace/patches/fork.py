@@ -1,0 +1,57 @@
+"""`os.fork` and `os.forkpty`, as the parent sees them; the child announces itself by its "born" record."""
+
+from __future__ import annotations
+
+from .._stdlib import getframe, is_library_file, monotonic_ns
+from ..events import kinds
+from .guard import active, guarded
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import FrameType, ModuleType
+    from typing import Any
+
+    from .patchset import PatchSet
+
+MODULE = "os"
+
+
+def install(patches: PatchSet, os: ModuleType) -> None:
+    """Wrap both."""
+    patches.wrap(os, "fork", _fork)
+    patches.wrap(os, "forkpty", _forkpty)
+
+
+def _fork(original: Any) -> Any:
+    def fork() -> int:
+        began = monotonic_ns()
+        pid = -1
+        try:
+            pid = original()
+        finally:
+            if pid:
+                _forked(pid, began, getframe(1))
+        return pid
+
+    return fork
+
+
+def _forkpty(original: Any) -> Any:
+    def forkpty() -> tuple[int, int]:
+        began = monotonic_ns()
+        result = (-1, -1)
+        try:
+            result = original()
+        finally:
+            if result[0]:
+                _forked(result[0], began, getframe(1))
+        return result
+
+    return forkpty
+
+
+@guarded
+def _forked(pid: int, began: int, frame: FrameType) -> None:
+    internal = is_library_file(frame.f_code.co_filename)
+    outcome = kinds.INTERNAL if internal else kinds.ERROR if pid < 0 else kinds.NO_OUTCOME
+    active().call(kinds.PROCESS_FORK.number, began, frame, value=pid, outcome=outcome.number)

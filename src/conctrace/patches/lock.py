@@ -1,0 +1,84 @@
+"""`threading.Lock`, `threading.RLock` and `_thread.allocate_lock`: hand out locks that record.
+
+On 3.10 to 3.12 `threading.Lock` is a function, on 3.13 it is the class `_thread.lock`, so ``isinstance(x, threading.Lock)``
+is legal there: what stands in for it must be a class too.
+"""
+
+from __future__ import annotations
+
+from .._stdlib import LockType, getframe
+from ..recorder import locks
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import ModuleType
+    from typing import Any
+
+    from .patchset import PatchSet
+
+MODULE = "threading"
+
+
+def install(patches: PatchSet, threading: ModuleType) -> None:
+    """Wrap what `threading` offers; its own locks stay raw (`locks.new_lock` looks at the caller)."""
+    if isinstance(threading.Lock, type):
+        patches.replace(threading, "Lock", _LockClass("lock", (), dict(vars(_LockNames))))
+    else:
+        patches.wrap(threading, "Lock", _lock_function)
+    patches.wrap(threading, "RLock", _rlock_function)
+
+
+def install_thread(patches: PatchSet, thread: ModuleType) -> None:
+    """The same for the `_thread` module's own names."""
+    patches.wrap(thread, "allocate_lock", _lock_function)
+    patches.wrap(thread, "allocate", _lock_function)
+
+
+def _lock_function(_original: Any) -> Any:
+    def allocate_lock() -> Any:
+        return locks.new_lock(getframe(1))
+
+    return allocate_lock
+
+
+def _rlock_function(original: Any) -> Any:
+    def RLock(*args: Any, **kwargs: Any) -> Any:  # noqa: N802  # the name it stands in for
+        if args or kwargs:  # the original judges arguments that it does not take
+            return original(*args, **kwargs)
+        return locks.new_rlock(getframe(1))
+
+    return RLock
+
+
+class _LockClass(type):
+    """The type of what stands in for `_thread.lock` where that is a class (3.13)."""
+
+    def __call__(cls, *args: Any, **kwargs: Any) -> Any:
+        if args or kwargs:
+            return LockType(*args, **kwargs)
+        return locks.new_lock(getframe(1))
+
+    def __instancecheck__(cls, instance: Any) -> bool:
+        return isinstance(instance, LockType)
+
+    def __subclasscheck__(cls, subclass: Any) -> bool:
+        return subclass is cls or issubclass(subclass, LockType)
+
+    def __repr__(cls) -> str:
+        return repr(LockType)
+
+
+class _LockNames:
+    """Attributes of the class that stands in for `_thread.lock`."""
+
+    __module__ = "_thread"
+    __doc__ = LockType.__doc__
+    __conctrace__ = True
+    __wrapped__ = LockType
+    # Methods looked up on the class, ``threading.Lock.acquire``, are those of the locks it makes.
+    acquire = locks.TracedLock.acquire
+    release = locks.TracedLock.release
+    locked = locks.TracedLock.locked
+
+    def __init_subclass__(cls, **_: Any) -> None:
+        raise TypeError("type '_thread.lock' is not an acceptable base type")

@@ -1,0 +1,203 @@
+"""`threading.Thread` (start, run, join, the exception that ends it) and `_thread.start_new_thread`.
+
+A thread's life is recorded in `Thread._bootstrap_inner`, not around `Thread.run`: a wrapper there would stand in the traceback
+that the program prints when a thread fails.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from .._stdlib import getframe, is_library_file, monotonic_ns
+from ..events import kinds
+from .guard import active, guarded
+from .names import callable_name
+from .wait import begin_wait, end_wait
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import FrameType, ModuleType
+    from typing import Any
+
+    from .patchset import PatchSet
+
+MODULE = "threading"
+
+
+def install(patches: PatchSet, threading: ModuleType) -> None:
+    """Wrap the methods of Thread, and what reports an uncaught exception in one."""
+    thread = threading.Thread
+    patches.wrap(thread, "start", _start)
+    patches.wrap(thread, "join", _join)
+    patches.wrap(thread, "_bootstrap_inner", _bootstrap_inner)
+    patches.wrap(threading, "_make_invoke_excepthook", _make_invoke_excepthook)
+
+
+def install_thread(patches: PatchSet, thread: ModuleType) -> None:
+    """The same for the `_thread` module's own names."""
+    patches.wrap(thread, "start_new_thread", _start_new_thread)
+    patches.wrap(thread, "start_new", _start_new_thread)
+
+
+# Starting --------------------------------------------------------------------------------------------------
+
+
+def _start(original: Any) -> Any:
+    def start(self: Any) -> None:
+        number = _number(self)
+        began = monotonic_ns()
+        original(self)
+        _started(number, began, getframe(1))
+
+    return start
+
+
+@guarded
+def _number(thread: Any) -> int:
+    return active().object_number(thread, _define)
+
+
+def _define(thread: Any) -> tuple[str, str, int, str]:
+    """The OBJECT definition of a Thread. Reads only what `Thread.__init__` sets."""
+    target = getattr(thread, "_target", None)
+    if target is None and type(thread).__module__ != "threading":
+        target = type(thread).run
+    return "Thread", str(getattr(thread, "_name", "")), 0, callable_name(target)
+
+
+@guarded
+def _started(number: int | None, began: int, frame: FrameType) -> None:
+    active().call(kinds.THREAD_START.number, began, frame, object=number or 0)
+
+
+# Running ---------------------------------------------------------------------------------------------------
+
+
+def _bootstrap_inner(original: Any) -> Any:
+    def _bootstrap_inner(self: Any) -> None:
+        _begins(self)
+        try:
+            original(self)
+        finally:
+            _ends(self)
+
+    return _bootstrap_inner
+
+
+@guarded
+def _begins(thread: Any) -> None:
+    recorder = active()
+    recorder.thread_begins(str(thread._name), bool(thread._daemonic), recorder.object_number(thread, _define))
+
+
+@guarded
+def _ends(thread: Any) -> None:
+    recorder = active()
+    state = recorder.state
+    if thread._name != state.name:
+        recorder.name_thread(state, str(thread._name), bool(thread._daemonic), state.object)
+    recorder.thread_ends()
+
+
+def _make_invoke_excepthook(original: Any) -> Any:
+    def _make_invoke_excepthook() -> Any:
+        invoke = original()
+
+        def invoke_excepthook(thread: Any) -> None:
+            _failed(*sys.exc_info())
+            invoke(thread)
+
+        return invoke_excepthook
+
+    return _make_invoke_excepthook
+
+
+@guarded
+def _failed(kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> None:
+    """An exception ended the current thread. Its text is made by the program's own __str__, as the hook is about to."""
+    if kind is None or kind is SystemExit:
+        return
+    recorder = active()
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    stack = recorder.sites.stack(trace.tb_frame) if trace is not None else 0
+    text = recorder.text(f"{kind.__name__}: {error}"[:500])
+    state = recorder.state
+    recorder.emit(kinds.THREAD_ERROR.number, state.index, monotonic_ns(), 0, state.object, text, 0, stack)
+
+
+# Joining ---------------------------------------------------------------------------------------------------
+
+
+def _join(original: Any) -> Any:
+    def join(self: Any, timeout: float | None = None) -> None:
+        state = begin_wait(kinds.THREAD_JOIN, _number(self) or 0)
+        if state is None:
+            original(self, timeout)
+            return
+        outcome = kinds.ERROR.number
+        try:
+            original(self, timeout)
+            ended = timeout is None or not self.is_alive()
+            outcome = kinds.ACQUIRED.number if ended else kinds.TIMEOUT.number
+        finally:
+            end_wait(state, outcome)
+
+    return join
+
+
+# _thread.start_new_thread -------------------------------------------------------------------------------------
+
+
+class _Started:
+    """The function of a bare thread, announced when it runs; reads like the function in any message about it."""
+
+    __slots__ = ("_function",)
+
+    def __init__(self, function: Any) -> None:
+        self._function = function
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        _bare_begins(self._function)
+        try:
+            return self._function(*args, **kwargs)
+        finally:
+            _bare_ends()
+
+    def __repr__(self) -> str:
+        return repr(self._function)
+
+
+@guarded
+def _bare_begins(function: Any) -> None:
+    recorder = active()
+    number = recorder.object_number(function, _define_bare)
+    recorder.thread_begins(callable_name(function), True, number)
+
+
+def _define_bare(function: Any) -> tuple[str, str, int, str]:
+    return "Thread", callable_name(function), 0, callable_name(function)
+
+
+@guarded
+def _bare_ends() -> None:
+    active().thread_ends()
+
+
+def _start_new_thread(original: Any) -> Any:
+    def start_new_thread(*args: Any, **kwargs: Any) -> int:
+        frame = getframe(1)
+        if not args or not callable(args[0]) or is_library_file(frame.f_code.co_filename):
+            return int(original(*args, **kwargs))
+        began = monotonic_ns()
+        ident = int(original(_Started(args[0]), *args[1:], **kwargs))
+        _bare_started(args[0], began, frame)
+        return ident
+
+    return start_new_thread
+
+
+@guarded
+def _bare_started(function: Any, began: int, frame: FrameType) -> None:
+    recorder = active()
+    _started(recorder.object_number(function, _define_bare), began, frame)

@@ -1,0 +1,523 @@
+"""`Lock` and `RLock` that record: who held them, who waited, what let the waiter through.
+
+A traced lock wraps a raw one and keeps beside it who holds it since when. Fast path: try the raw lock without
+blocking; when that succeeds nobody waited, and all there is to do is to note owner, time and call site, and at the
+release to add the hold to the exact totals (in the shared mapping, so a kill loses none). Whether the hold
+gets a record of its own is the budget's affair (`settings.BUDGET_FIRST`).
+
+What let a waiter through is stamped *under the lock*: a release that finds the lock wanted stores its time in the lock
+before it lets go. Whoever gets the lock next after waiting reads the stamp while it holds the lock, so it is the release
+that came just before; a stamp older than the wait is not its cause and is not used.
+
+A signal handler may raise inside our part of ``acquire``. Then the raw lock is let go again and the exception passes: as if
+the signal had come just before the acquire. Our own failures are swallowed and switch the recorder off; the raw lock's
+state is right in either case.
+"""
+
+from __future__ import annotations
+
+from .._stdlib import LockType, RLockType, allocate_lock, getframe, is_library_file, monotonic_ns
+from ..events import kinds, layout
+from ..settings import BUDGET_FIRST, BUDGET_PER_SECOND, SHORT_NS
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import FrameType
+    from typing import Any
+
+    from .python import Recorder
+    from .threads import ThreadState
+
+_HALVES = layout.TOTALS_HALF_OFFSETS
+_pack_totals = layout.TOTALS_HALF.pack_into
+_WAIT = kinds.LOCK_WAIT.number
+_HOLD = kinds.LOCK_HOLD.number
+_ACQUIRED = kinds.ACQUIRED.number
+_TIMEOUT = kinds.TIMEOUT.number
+_ERROR = kinds.ERROR.number
+_CONTENDED = kinds.CONTENDED.number
+_SECOND = 1_000_000_000
+_pack_held = layout.THREAD_HELD.pack_into
+_HELD_SIZE = layout.THREAD_HELD.size
+_HELD_MAX = layout.THREAD_HELD_MAX
+_BUDGET, _ALL, _WAITS = range(3)
+
+_recorder: Recorder
+#: The process's budget of individual records: [end of the current second, records left in it].
+_budget = [0, 0]
+
+
+def use_recorder(recorder: Recorder) -> None:
+    """All traced locks of this process record with `recorder` from now on."""
+    global _recorder  # noqa: PLW0603  # read on the hot path, where an attribute look-up more would be felt
+    _recorder = recorder
+
+
+class Cell:
+    """Totals of one lock, one thread, one call site; `save` puts them into the shared mapping."""
+
+    __slots__ = (
+        "_entry", "code", "failed", "first", "hold_max_ns", "hold_ns", "holds", "lasti", "offset", "recorded", "seq",
+        "site", "state", "view", "wait_max_ns", "wait_ns", "waits", "word",
+    )  # fmt: skip
+
+    def __init__(self, number: int, state: ThreadState, frame: FrameType, first: list[int]) -> None:
+        self.holds = self.hold_ns = self.hold_max_ns = 0
+        self.waits = self.wait_ns = self.wait_max_ns = 0
+        self.recorded = self.failed = self.seq = 0
+        self.state = state
+        self.code = frame.f_code
+        self.lasti = frame.f_lasti
+        self.site = site = _recorder.sites.site(frame)
+        self.word = number << 32 | site
+        #: [records of this lock by this thread that are left before the budget counts], shared by its call sites
+        self.first = first
+        self.view: Any = None
+        self._entry = entry = _recorder.take_entry("totals")
+        if entry is not None:
+            self.view, _, self.offset = entry
+            layout.TOTALS_KEY.pack_into(self.view, self.offset, 1, number, state.index, site)
+
+    def save(self) -> None:
+        if self.view is None:
+            _recorder.count("totals_dropped")
+            return
+        seq = self.seq = self.seq + 1
+        _pack_totals(
+            self.view, self.offset + _HALVES[seq & 1], seq, self.holds, self.hold_ns, self.hold_max_ns,
+            self.waits, self.wait_ns, self.wait_max_ns, self.recorded, self.failed, seq,
+        )  # fmt: skip
+
+    def close(self, number: int, thread: int) -> None:
+        """The lock is gone: its totals become a definition, the entry is free again."""
+        if self._entry is not None:
+            _recorder.define(
+                kinds.TOTALS, number,
+                (number, thread, self.site, self.holds, self.hold_ns, self.hold_max_ns, self.waits, self.wait_ns,
+                 self.wait_max_ns, self.recorded, self.failed),
+            )  # fmt: skip
+            _recorder.give_entry("totals", self._entry)
+            self._entry = self.view = None
+
+
+class _Traced:
+    """What Lock and RLock have in common. Attributes of ours have underscores; the rest is the raw lock's interface."""
+
+    __slots__ = (
+        "__weakref__", "_cell", "_cells", "_contended", "_epoch", "_free", "_made_at", "_number", "_raw",
+        "_released", "_state", "_try", "_waiters", "held_since", "held_word",
+    )  # fmt: skip
+
+    _kind: str
+    _real: Any
+
+    def __init__(self, raw: Any, frame: FrameType) -> None:
+        self._raw = raw
+        self._try = raw.acquire
+        self._free = raw.release
+        self._waiters = 0
+        self._contended = False
+        self._released = 0
+        #: the thread that holds it, if it was got while recording; else None
+        self._state: ThreadState | None = None
+        self._cell: Cell | None = None
+        self._cells: list[tuple[ThreadState, Any, Cell]] = []
+        self._epoch = 0  # of the image in which it is defined
+        self._number = 0
+        self._made_at = 0
+        self._number = _recorder.number()
+        self._made_at = _recorder.sites.site(frame)
+
+    # Taken and let go ---------------------------------------------------------------------------------------
+
+    # These two are the hot path (some 0.5 us each): everything that is needed every time stands inline.
+
+    def _took(self, frame: FrameType) -> None:
+        """The raw lock was just got by this thread: note it. Raises nothing of ours."""
+        try:
+            if _recorder.wipe[0] == 1:
+                try:
+                    state = _recorder.local.state
+                except AttributeError:
+                    state = _recorder.state
+            elif _recorder.alive:
+                state = _recorder.state
+            else:
+                return
+            cell = self._cell
+            if cell is None or cell.lasti != frame.f_lasti or cell.state is not state or cell.code is not frame.f_code:
+                self._cell = cell = self._cell_of(state, frame)
+            self.held_word = cell.word
+            self.held_since = since = monotonic_ns()
+            state.held.append(self)
+            if (view := state.held_view) is not None and len(state.held) < _HELD_MAX:
+                _pack_held(view, state.held_at, since, cell.word)
+                state.held_at += _HELD_SIZE
+            else:
+                state.show_held(since, cell.word)
+            self._state = state
+        except BaseException as error:
+            self._state = None
+            if not _recorder.failed(error):
+                self._free()
+                raise
+
+    def _let_go(self, state: ThreadState) -> None:
+        """The raw lock is about to be released: note it, under the lock. Raises nothing of ours."""
+        try:
+            end = monotonic_ns()
+            self._state = None
+            cell = self._cell
+            if _recorder.wipe[0] != 1 or cell is None or cell.state.epoch != _recorder.epoch:
+                return  # switched off since, or got before a fork, by the parent's image
+            hold = end - self.held_since
+            cell.holds += 1
+            cell.hold_ns += hold
+            if hold > cell.hold_max_ns:
+                cell.hold_max_ns = hold
+            if self._contended or hold >= SHORT_NS or cell.first[0] or _budget[1] or end >= _budget[0]:
+                self._record_hold(state, cell, end, hold)
+            if cell.view is not None:
+                seq = cell.seq = cell.seq + 1
+                _pack_totals(
+                    cell.view, cell.offset + _HALVES[seq & 1], seq, cell.holds, cell.hold_ns, cell.hold_max_ns,
+                    cell.waits, cell.wait_ns, cell.wait_max_ns, cell.recorded, cell.failed, seq,
+                )  # fmt: skip
+            else:
+                cell.save()
+            held = state.held
+            if held and held[-1] is self and len(held) < _HELD_MAX:
+                held.pop()
+                state.held_at = at = state.held_at - _HELD_SIZE
+                if state.held_view is not None:
+                    _pack_held(state.held_view, at, 0, 0)
+            else:
+                state.drop_held(self)
+        except BaseException as error:
+            if not _recorder.failed(error):
+                raise
+
+    def _cell_of(self, state: ThreadState, frame: FrameType) -> Cell:
+        key = (self._number, id(frame.f_code), frame.f_lasti)
+        return state.cells.get(key) or self._new_cell(state, key, frame)
+
+    def _new_cell(self, state: ThreadState, key: Any, frame: FrameType) -> Cell:
+        recorder = _recorder
+        if self._epoch != recorder.epoch:
+            self._epoch = recorder.epoch
+            self._cells = []
+            recorder.define(kinds.OBJECT, self._number, (self._kind, "", self._made_at, ""))
+        first = next((cell.first for other, _, cell in self._cells if other is state), None)
+        cell = Cell(self._number, state, frame, first or [BUDGET_FIRST])
+        state.cells[key] = cell
+        self._cells.append((state, key, cell))
+        return cell
+
+    def _record_hold(self, state: ThreadState, cell: Cell, end: int, hold: int) -> None:
+        """Give this hold a record of its own, if it waits for nobody's budget or the budget has room."""
+        contended = self._contended
+        if contended:
+            self._released = end
+            self._contended = self._waiters > 0
+        elif hold < SHORT_NS and not _in_budget(cell.first, end):
+            return
+        cell.recorded += 1
+        recorder = _recorder
+        releaser = recorder.state
+        recorder.emit(
+            _HOLD, state.index, self.held_since, hold, self._number, 0 if releaser is state else 1 + releaser.index,
+            recorder.sites.site(_caller()), cell.site, _CONTENDED if contended else 0,
+        )  # fmt: skip
+
+    # Waiting -------------------------------------------------------------------------------------------------
+
+    def _wait(self, acquire: Any, arguments: tuple[Any, ...], frame: FrameType) -> bool:
+        """The lock is taken: acquire it the slow way, and record the wait with what ended it."""
+        self._waiters += 1
+        self._contended = True
+        state = self._begin_wait(frame)
+        got = False
+        outcome = _ERROR
+        try:
+            got = acquire(*arguments) is not False
+            outcome = _ACQUIRED if got else _TIMEOUT
+        finally:
+            end = monotonic_ns()
+            self._waiters -= 1
+            if state is not None:
+                self._end_wait(state, end, outcome, frame)
+        return got
+
+    def _begin_wait(self, frame: FrameType) -> ThreadState | None:
+        try:
+            if not _recorder.alive:
+                return None
+            state = _recorder.state
+            self._cell_of(state, frame)
+            state.wait_begins(_WAIT, self._number, _recorder.sites.stack(frame))
+        except BaseException as error:
+            if not _recorder.failed(error):
+                self._waiters -= 1
+                raise
+            return None
+        return state
+
+    def _end_wait(self, state: ThreadState, end: int, outcome: int, frame: FrameType) -> None:
+        try:
+            wait = state.current_wait()
+            since = wait.since
+            state.wait_ends()
+            if state.epoch != _recorder.epoch:  # this is a child, forked in a signal handler meanwhile
+                return
+            released = self._released if outcome == _ACQUIRED and self._released >= since else 0
+            cpu, runq = state.reading(end)
+            _recorder.emit(
+                _WAIT, state.index, since, end - since, self._number, released, 0, wait.stack, outcome, cpu, runq
+            )
+            cell = self._cell_of(state, frame)
+            waited = end - since
+            cell.waits += 1
+            cell.wait_ns += waited
+            cell.wait_max_ns = max(cell.wait_max_ns, waited)
+            cell.failed += outcome == _TIMEOUT
+            cell.save()
+        except BaseException as error:
+            if not _recorder.failed(error):
+                if outcome == _ACQUIRED:
+                    self._free()
+                raise
+
+    def _missed(self, frame: FrameType) -> None:
+        """acquire(False) found the lock taken: counted, and recorded as far as the budget goes."""
+        try:
+            if not _recorder.alive:
+                return
+            state = _recorder.state
+            cell = self._cell_of(state, frame)
+            cell.failed += 1
+            cell.save()
+            now = monotonic_ns()
+            self._contended = True
+            if _in_budget(cell.first, now):
+                _recorder.emit(_WAIT, state.index, now, 0, self._number, 0, 0, cell.site, _TIMEOUT)
+        except BaseException as error:
+            if not _recorder.failed(error):
+                raise
+
+    # The raw lock's interface ------------------------------------------------------------------------------------
+
+    def locked(self) -> bool:
+        """Return whether the lock is in the locked state."""
+        return bool(self._raw.locked())
+
+    def _is_patient(self, blocking: Any, timeout: Any) -> bool:
+        """Whether these arguments are valid ones that may wait; the raw lock itself judges all others."""
+        return bool(blocking) and isinstance(timeout, (int, float)) and (timeout == -1 or timeout >= 0)
+
+    def __repr__(self) -> str:
+        return repr(self._raw)
+
+    @property  # type: ignore[misc]  # isinstance(lock, _thread.LockType) stays true
+    def __class__(self) -> Any:
+        return self._real
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        return self._raw.__reduce_ex__(protocol)
+
+    def __del__(self) -> None:
+        try:
+            recorder = _recorder
+            if self._cells and self._epoch == recorder.epoch and recorder.alive:
+                for state, key, cell in self._cells:
+                    state.cells.pop(key, None)
+                    cell.close(self._number, state.index)
+        except BaseException as error:
+            if not _recorder.failed(error):
+                raise
+
+
+def _in_budget(first: list[int], now: int) -> bool:
+    """Whether an uncontended, short operation gets a record of its own; takes it off the budget."""
+    detail = _recorder.detail
+    if detail != _BUDGET:
+        return detail == _ALL
+    if first[0]:
+        first[0] -= 1
+        return True
+    if now >= _budget[0]:
+        _budget[:] = (now + _SECOND, BUDGET_PER_SECOND)
+    if not _budget[1]:
+        return False
+    _budget[1] -= 1
+    return True
+
+
+def _caller() -> FrameType:
+    """The innermost frame that is not of this file."""
+    frame = getframe(1)
+    while frame.f_code.co_filename == __file__ and frame.f_back is not None:
+        frame = frame.f_back
+    return frame
+
+
+class TracedLock(_Traced):
+    """Stands in for `_thread.lock`."""
+
+    __slots__ = ()
+    _kind = "Lock"
+    _real = LockType
+
+    def __enter__(self) -> bool:
+        if self._try(False) or self._wait(self._try, (), getframe(1)):
+            self._took(getframe(1))
+        return True
+
+    def __exit__(self, *_: object) -> None:
+        try:
+            if (state := self._state) is not None:
+                self._let_go(state)
+        finally:
+            self._free()
+
+    def acquire(self, blocking: Any = True, timeout: Any = -1) -> bool:
+        """Acquire the lock; see `threading.Lock.acquire`."""
+        frame = getframe(1)
+        if self._is_patient(blocking, timeout):
+            got = self._try(False) or self._wait(self._try, (blocking, timeout), frame)
+        else:
+            got = self._try(blocking, timeout)
+            if not got:
+                self._missed(frame)
+        if got:
+            self._took(frame)
+        return bool(got)
+
+    def release(self) -> None:
+        """Release the lock; see `threading.Lock.release`."""
+        try:
+            if (state := self._state) is not None:
+                self._let_go(state)
+        finally:
+            self._free()
+
+    acquire_lock = acquire
+    release_lock = release
+
+    def locked_lock(self) -> bool:
+        """Return whether the lock is in the locked state."""
+        return bool(self._raw.locked())
+
+    def _at_fork_reinit(self) -> None:
+        self._state = None
+        self._waiters = 0
+        self._contended = False
+        self._raw._at_fork_reinit()
+
+
+class TracedRLock(_Traced):
+    """Stands in for `_thread.RLock`. A hold is from the first acquire to the last release."""
+
+    __slots__ = ("_depth",)
+    _kind = "RLock"
+    _real = RLockType
+
+    def __init__(self, raw: Any, frame: FrameType) -> None:
+        self._depth = 0
+        super().__init__(raw, frame)
+
+    def __enter__(self) -> bool:
+        if self._try(False) or self._wait(self._try, (), getframe(1)):
+            self._entered(getframe(1))
+        return True
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
+
+    def acquire(self, blocking: Any = True, timeout: Any = -1) -> bool:
+        """Acquire the lock; see `threading.RLock.acquire`."""
+        frame = getframe(1)
+        if self._is_patient(blocking, timeout):
+            got = self._try(False) or self._wait(self._try, (blocking, timeout), frame)
+        else:
+            got = self._try(blocking, timeout)
+            if not got:
+                self._missed(frame)
+        if got:
+            self._entered(frame)
+        return bool(got)
+
+    def _entered(self, frame: FrameType) -> None:
+        # Only its owner can have got it while the depth is not 0.
+        self._depth += 1
+        if self._depth == 1:
+            try:
+                self._took(frame)
+            except BaseException:  # the program's own, from a signal handler; _took has let the raw lock go
+                self._depth = 0
+                raise
+
+    def release(self) -> None:
+        """Release the lock; see `threading.RLock.release`."""
+        mine = self._raw._is_owned()
+        try:
+            if mine and self._depth == 1 and (state := self._state) is not None:
+                self._let_go(state)
+        finally:
+            if mine:
+                self._depth -= 1
+            self._free()
+
+    # What `threading.Condition` uses -----------------------------------------------------------------------------
+
+    def _is_owned(self) -> bool:
+        return bool(self._raw._is_owned())
+
+    def _recursion_count(self) -> int:
+        return int(self._raw._recursion_count())
+
+    def _release_save(self) -> Any:
+        if (state := self._state) is not None and self._raw._is_owned():
+            self._let_go(state)
+            self._depth = 0
+        return self._raw._release_save()
+
+    def _acquire_restore(self, saved: Any) -> None:
+        frame = getframe(1)
+        if self._state is None:
+            self._raw._acquire_restore(saved)
+        else:
+            self._wait(self._raw._acquire_restore, (saved,), frame)
+        self._depth = saved[0]
+        self._took(frame)
+
+    def _at_fork_reinit(self) -> None:
+        self._state = None
+        self._depth = 0
+        self._waiters = 0
+        self._contended = False
+        self._raw._at_fork_reinit()
+
+
+def new_lock(frame: FrameType) -> Any:
+    """A Lock for the code in `frame`: a traced one, or a raw one for the standard library itself."""
+    raw = allocate_lock()
+    if is_library_file(frame.f_code.co_filename):
+        return raw
+    return _traced(TracedLock, raw, frame)
+
+
+def new_rlock(frame: FrameType) -> Any:
+    """An RLock for the code in `frame`, like `new_lock`."""
+    raw = RLockType()
+    if is_library_file(frame.f_code.co_filename):
+        return raw
+    return _traced(TracedRLock, raw, frame)
+
+
+def _traced(kind: type[_Traced], raw: Any, frame: FrameType) -> Any:
+    try:
+        return kind(raw, frame) if _recorder.alive else raw
+    except BaseException as error:
+        if not _recorder.failed(error):
+            raise
+        return raw

@@ -1,0 +1,50 @@
+"""The start-up hook: imported by ``conctrace-startup.pth`` in every Python that has CONCTRACE_SESSION set.
+
+site runs the lines of .pth files twice in a virtual environment; a module runs once. Whatever goes wrong here, the program
+starts as without us.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from ..settings import session_folder
+
+
+def _is_main_interpreter() -> bool:
+    """Sub-interpreters have modules of their own, so this would start a second recorder in the process."""
+    try:
+        import _interpreters as interpreters  # 3.13
+    except ImportError:
+        try:
+            import _xxsubinterpreters as interpreters
+        except ImportError:
+            return True
+    main, current = interpreters.get_main(), interpreters.get_current()
+    if isinstance(main, tuple):  # 3.13 adds whence they came
+        main, current = main[0], current[0]
+    return bool(main == current)
+
+
+def _role() -> int | None:
+    """Index into `layout.ROLES`, by the command line; None for a process that is not to be recorded at all."""
+    code = sys.orig_argv[sys.orig_argv.index("-c") + 1] if "-c" in sys.orig_argv[:-1] else ""
+    if code.startswith("from multiprocessing.resource_tracker import main"):
+        return None
+    return int(code.startswith("from multiprocessing.forkserver import main"))
+
+
+def _start() -> None:
+    folder = session_folder()
+    role = _role()
+    if folder is None or role is None or not _is_main_interpreter():
+        return
+    from .process import start
+
+    start(folder, role)
+
+
+try:
+    _start()
+except Exception:  # noqa: BLE001, S110  # the program wins; that the hook did not run is seen by its missing live page
+    pass
