@@ -1,0 +1,126 @@
+"""After the program has ended: wait for the collector, and say what became of the trace.
+
+The program's own status is settled by now, and nothing here changes it.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+
+from . import terminal
+from .places import interrupted_sessions
+from .terminal import say
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from ..collector.launch import Collector
+    from .target import Target
+
+#: The prompt is back before that, normally, and nobody has to be told why not.
+_SILENT_MS = 500
+
+
+class _GaveUp(BaseException):
+    """The user does not want to wait any longer. (Like KeyboardInterrupt: nothing on the way may catch it.)"""
+
+
+class Ending:
+    """The end of a run, as the collector tells it."""
+
+    def __init__(self, collector: Collector, program: Target, folder: str, status: int) -> None:
+        self.status = status
+        self._collector = collector
+        self._program = program
+        self._folder = folder
+        self._events: dict[str, dict[str, Any]] = {}
+        self._signals = 0
+        self._gave_up = False
+
+    def on_signal(self) -> None:
+        """The first signal: do not wait for the program's descendants. The second: do not wait at all."""
+        self._signals += 1
+        if self._signals > 1:
+            raise _GaveUp
+        self._collector.hurry()
+
+    def wait(self) -> None:
+        """Returns when the outputs are written, or will not be."""
+        try:
+            self._read_to_the_end()
+        except _GaveUp:
+            self._gave_up = True
+
+    def _read_to_the_end(self) -> None:
+        poll = select.poll()
+        poll.register(self._collector.results, select.POLLIN)
+        shown = False
+        while "done" not in self._events and not self._collector.dead:
+            if not poll.poll(None if shown else _SILENT_MS):
+                shown = True
+            if shown:
+                self._show_progress()
+            for event in self._collector.read_result():
+                self._events[event["event"]] = event
+        if shown and terminal.is_terminal():
+            terminal.erase_line()
+        os.waitpid(self._collector.pid, 0)
+
+    def _show_progress(self) -> None:
+        if terminal.is_terminal():
+            doing = "writing …" if "exporting" in self._events else "waiting for child processes … (Ctrl-C: don't)"
+            terminal.show_line(f"conctrace: {doing}")
+
+    def report(self, *, quiet: bool) -> None:
+        """Say how it went. Being quiet does not extend to a trace that is not where it was asked for."""
+        done = self._events.get("done")
+        if self._gave_up:
+            say(f"conctrace: not waiting any longer; the trace is being finished in {self._folder}")
+        elif done is None:
+            say(f"conctrace: the recording was interrupted; to see what there is: conctrace recover {self._folder}")
+        else:
+            self._say_what_failed(done)
+        if quiet:
+            return
+        self._say_what_is_not_there()
+        if done is not None:
+            self._say_summary(done)
+        self._mention_earlier_ones()
+
+    def _say_what_failed(self, done: dict[str, Any]) -> None:
+        for failure in done["failed"]:
+            say(f"conctrace: cannot write {failure['path']}: {failure['error']}")
+        if done["fallback"]:
+            say(f"conctrace: the trace is in {done['fallback']} instead")
+
+    def _say_what_is_not_there(self) -> None:
+        if self._program.is_python and "hook" not in self._events:
+            say(
+                f"conctrace: {self._program.executable} did not start the recorder, so what the program did inside was "
+                "not seen (-S, an emptied environment, or a Python without conctrace)"
+            )
+        processes = self._events.get("open", {}).get("processes", [])
+        if processes:
+            names = ", ".join(f"{process['name']} (pid {process['pid']})" for process in processes)
+            say(f"conctrace: still running, and marked open in the trace: {names} (to wait for them: --wait)")
+
+    def _say_summary(self, done: dict[str, Any]) -> None:
+        from ..exporters.summary import render
+
+        say(render(done["summary"], width=terminal.width(), colour=terminal.colour()).rstrip("\n"))
+        for path in done["written"]:
+            say(f"conctrace: wrote {short(path)}")
+
+    def _mention_earlier_ones(self) -> None:
+        count = sum(1 for folder in interrupted_sessions() if folder != self._folder)
+        if count:
+            runs = "an earlier recording was" if count == 1 else f"{count} earlier recordings were"
+            say(f"conctrace: {runs} interrupted; to see: conctrace recover --list")
+
+
+def short(path: str) -> str:
+    """A path as the user would type it here."""
+    here = os.getcwd().rstrip("/") + "/"
+    return path.removeprefix(here)

@@ -1,0 +1,77 @@
+"""From the words of the command line to a verb's arguments, by argparse.
+
+One thing argparse has no word for: under `run`, options end at the target. What comes after it is the
+program's, and so is everything after ``-m MODULE`` and ``-c CODE``, as with ``python`` itself.
+`Parser.split` finds that place by asking each declared option whether it takes a value.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+from ..errors import UsageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NoReturn
+
+    from . import Verb
+
+
+class Parser(argparse.ArgumentParser):
+    """Complains in one line, like the rest of conctrace."""
+
+    #: Options after which everything belongs to the target; with any at all, options end at the target.
+    ends_options: tuple[str, ...] = ()
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{message} (see {self.prog} --help)")
+
+    def split(self, words: list[str]) -> tuple[list[str], list[str]]:
+        """Our own words, and those of the target."""
+        at = 0
+        while at < len(words):
+            word = words[at]
+            if word == "--":
+                return words[:at], words[at + 1 :]
+            if word == "-" or not word.startswith("-"):
+                break
+            if word in self.ends_options and at + 1 < len(words):
+                # Joined, so that a value that begins with "-" is not taken for an option.
+                return [*words[:at], f"{word}={words[at + 1]}"], words[at + 2 :]
+            at += 2 if self._takes_next(words, at) else 1
+        return words[:at], words[at:]
+
+    def _takes_next(self, words: list[str], at: int) -> bool:
+        """Whether the option at this place has its value in the next word."""
+        for action in self._actions:
+            if words[at] in action.option_strings:
+                optional = action.nargs == argparse.OPTIONAL
+                return action.nargs != 0 and not (optional and not is_number(words[at + 1 : at + 2]))
+        return False
+
+
+def is_number(words: list[str]) -> bool:
+    """Whether there is a word, and it can be the value of ``--wait``."""
+    try:
+        return float(words[0]) >= 0
+    except (IndexError, ValueError):
+        return False
+
+
+def parse(name: str, verb: Verb, words: list[str]) -> argparse.Namespace:
+    """The arguments of one verb. Where options end at a target, its words are in `target`."""
+    parser = Parser(
+        prog=f"conctrace {name}",
+        description=verb.__doc__,
+        epilog=verb.EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    verb.add_arguments(parser)
+    if not parser.ends_options:
+        return parser.parse_args(words)
+    ours, target = parser.split(words)
+    args = parser.parse_args(ours)
+    args.target = target
+    return args

@@ -1,0 +1,52 @@
+"""Reading a trace file on behalf of a verb, and writing what it makes of it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+
+from .. import exporters
+from ..errors import ConctraceError
+from ..model.builder import build
+from ..tracefile.reader import read
+from .terminal import say
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..model.trace import Trace
+    from ..tracefile.reader import RawTrace
+
+__all__ = ["build", "read", "tell_cut", "write_all"]
+
+
+def tell_cut(path: str, raw: RawTrace) -> int:
+    """The exit status after a trace was used: 2, and a line about it, when it is not whole."""
+    if raw.cut is None:
+        return 0
+    say(f"conctrace: {path} is cut: {raw.cut}")
+    return 2
+
+
+def write_all(source: str, trace: Trace, paths: list[str]) -> None:
+    """Writes the trace in the format of each path; a file that is there is replaced when the new one is whole."""
+    for path in paths:
+        _write(source, trace, path)
+
+
+def _write(source: str, trace: Trace, path: str) -> None:
+    export = exporters.format_for(path).export
+    unfinished = f"{path}.{os.getpid()}.part"
+    try:
+        if export is None:
+            shutil.copyfile(source, unfinished)
+        else:
+            data = export(trace)
+            with open(unfinished, "wb") as file:
+                file.write(data)
+        os.replace(unfinished, path)
+    except OSError as error:
+        raise ConctraceError(f"cannot write {path}: {error.strerror}") from error
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(unfinished)
