@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-@dataclass
+@dataclass(slots=True)
 class Slice(Generic[T]):
     """A stretch of a lane and what it stands for; `parent` is an index into the lane's slices, -1 for none."""
 

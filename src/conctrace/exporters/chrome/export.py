@@ -14,15 +14,17 @@ finding no open ``B``, changes nothing else.
 
 from __future__ import annotations
 
+import gc
 import gzip
 import zlib
 from collections import Counter as Tally
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from ... import __version__
 from ...model.trace import Arrow, Hold, ObjectKey, Process, ProcessKey, Span, Stack, Thread, ThreadKey, Trace, Wait
-from .. import words
+from .. import digest, words
 from ..nesting import Lookup, Slice, nest
 from . import format as chrome
 from .lanes import Lanes
@@ -51,12 +53,25 @@ class Tallies:
 
 def export(trace: Trace, internals: bool = False) -> bytes:
     """The trace as JSON text; with `internals`, the standard library's helper processes too."""
-    return _Export(trace, internals).text().encode("utf-8")
+    with no_cycle_search():
+        return _Export(trace, internals).text().encode("utf-8")
 
 
 def export_compressed(trace: Trace, internals: bool = False) -> bytes:
     """The same as a gzip file; the same trace gives the same bytes."""
     return gzip.compress(export(trace, internals), compresslevel=6, mtime=0)
+
+
+@contextmanager
+def no_cycle_search() -> Iterator[None]:
+    """A hundred thousand slices make Python look for cycles among them again and again: half of the time."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 def is_ours(head: bytes) -> bool:
@@ -118,14 +133,6 @@ class _Export:
         """A moment as ns since the trace's first one."""
         return time - self.origin if time > self.origin else 0
 
-    def end_of(self, key: ThreadKey) -> int:
-        """When a thread ended, or else its process, or else the trace."""
-        thread, process = self.trace.threads[key], self.trace.processes[key[0]]
-        for end in (thread.end, process.end.time):
-            if end is not None:
-                return end
-        return max(self.trace.facts.end, thread.start)
-
     # Lanes -----------------------------------------------------------------------------------------------
 
     def _metadata(self) -> Iterator[str]:
@@ -145,7 +152,7 @@ class _Export:
         inner: dict[ThreadKey, list[Slice[Wait | Span | Thread]]] = {thread.key: [] for thread in self.lanes.threads}
         for wait in self.trace.waits:
             if wait.thread in inner:
-                end = self.end_of(wait.thread) if wait.end is None else wait.end
+                end = digest.wait_end(self.trace, wait)
                 inner[wait.thread].append(Slice(self.at(wait.start), self.at(max(end, wait.start)), wait))
         for span in self.trace.spans:
             if span.thread in inner:
@@ -157,7 +164,7 @@ class _Export:
 
     def _life(self, thread: Thread, inner: list[Slice[Wait | Span | Thread]]) -> Slice[Wait | Span | Thread]:
         """From the thread's first to its last moment; whoever does something is alive."""
-        start, end = self.at(thread.start), self.at(self.end_of(thread.key))
+        start, end = self.at(thread.start), self.at(digest.end_of_thread(self.trace, thread.key))
         for piece in inner:
             start, end = min(start, piece.start), max(end, piece.end)
         return Slice(start, max(end, start + 1), thread)
@@ -314,7 +321,7 @@ class _Export:
         """The holds one after the other: one that begins before the last one ended, by its stamps, begins there."""
         last = 0
         for hold in holds:
-            end = self.end_of(hold.thread) if hold.end is None else hold.end
+            end = digest.end_of_thread(self.trace, hold.thread) if hold.end is None else hold.end
             start, stop = self.at(hold.start), self.at(end)
             self.tallies.holds_cut += start < last
             start = max(start, last)
