@@ -152,31 +152,32 @@ def _join(original: Any) -> Any:
 class _Started:
     """The function of a bare thread, announced when it runs; reads like the function in any message about it."""
 
-    __slots__ = ("_function",)
+    __slots__ = ("__weakref__", "function")
 
     def __init__(self, function: Any) -> None:
-        self._function = function
+        self.function = function
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        _bare_begins(self._function)
+        _bare_begins(self)
         try:
-            return self._function(*args, **kwargs)
+            return self.function(*args, **kwargs)
         finally:
             _bare_ends()
 
     def __repr__(self) -> str:
-        return repr(self._function)
+        return repr(self.function)
 
 
 @guarded
-def _bare_begins(function: Any) -> None:
+def _bare_begins(started: _Started) -> None:
     recorder = active()
-    number = recorder.object_number(function, _define_bare)
-    recorder.thread_begins(callable_name(function), True, number)
+    number = recorder.object_number(started, _define_bare)
+    recorder.thread_begins(callable_name(started.function), True, number)
 
 
-def _define_bare(function: Any) -> tuple[str, str, int, str]:
-    return "Thread", callable_name(function), 0, callable_name(function)
+def _define_bare(started: _Started) -> tuple[str, str, int, str]:
+    name = callable_name(started.function)
+    return "Thread", name, 0, name
 
 
 @guarded
@@ -189,15 +190,15 @@ def _start_new_thread(original: Any) -> Any:
         frame = getframe(1)
         if not args or not callable(args[0]) or is_library_file(frame.f_code.co_filename):
             return int(original(*args, **kwargs))
+        started = _Started(args[0])
         began = monotonic_ns()
-        ident = int(original(_Started(args[0]), *args[1:], **kwargs))
-        _bare_started(args[0], began, frame)
+        ident = int(original(started, *args[1:], **kwargs))
+        _bare_started(started, began, frame)
         return ident
 
     return start_new_thread
 
 
 @guarded
-def _bare_started(function: Any, began: int, frame: FrameType) -> None:
-    recorder = active()
-    _started(recorder.object_number(function, _define_bare), began, frame)
+def _bare_started(started: _Started, began: int, frame: FrameType) -> None:
+    _started(active().object_number(started, _define_bare), began, frame)

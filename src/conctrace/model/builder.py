@@ -1,0 +1,118 @@
+"""Builds the `Trace` from what a trace file holds.
+
+Order matters only where one thing explains another: processes first (who is who), then their threads and objects, then
+holds, then waits (a hold explains a wait), then arrows (drawn from the waits' causes).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from ..events import kinds, layout
+from ..tracefile.reader import RawTrace
+from . import marks
+from .arrows import start_arrows, wait_arrows
+from .holds import HoldIndex, build_holds
+from .images import Family, Image
+from .losses import build_losses
+from .processes import build_processes
+from .threads import build_threads
+from .trace import (
+    Facts, Hold, Object, ObjectKey, Process, ProcessKey, Thread, ThreadKey, Totals, Trace, Wait,
+)  # fmt: skip
+from .waits import World, build_waits
+
+
+def build(raw: RawTrace) -> Trace:
+    """The run that `raw` recorded."""
+    family = Family(raw)
+    images = family.in_order
+    processes = build_processes(raw, family)
+    threads = {key: thread for image in images for key, thread in build_threads(image, processes[image.key]).items()}
+    objects = {thing.key: thing for image in images for thing in _objects(raw, image)}
+    thread_of = {
+        (image.key, int(fields[3])): (image.key, number - 1)
+        for image in images
+        for number, fields in image.data.definitions.get(kinds.THREAD.number, {}).items()
+        if fields[3] not in ("0", "")
+    }
+    holds = sorted((hold for image in images for hold in build_holds(image)), key=lambda hold: hold.start)
+    world = World(family, processes, threads, objects, thread_of, HoldIndex(holds))
+    waits = sorted((wait for image in images for wait in build_waits(world, image)), key=lambda wait: wait.start)
+    processes = {key: _with_doing(process, threads, waits, holds, objects) for key, process in processes.items()}
+    spans = [span for image in images for span in marks.build_spans(image, objects)]
+    instants = [
+        instant for image in images
+        for instant in marks.build_instants(image, processes[image.key], threads, objects)
+    ]  # fmt: skip
+    arrows = [
+        arrow for image in images for arrow in start_arrows(family, image, processes, threads, thread_of)
+    ] + list(wait_arrows(waits))  # fmt: skip
+    totals = [row for image in images for row in _totals(image)]
+    return Trace(
+        facts=_facts(raw, family, processes),
+        processes=processes, threads=threads, objects=objects, waits=waits, holds=holds,
+        spans=sorted(spans, key=lambda span: span.start),
+        instants=sorted(instants, key=lambda instant: instant.time),
+        counters=sorted(
+            (row for image in images for row in marks.build_counters(image, image.key)), key=lambda row: row.time
+        ),
+        arrows=sorted(arrows, key=lambda arrow: arrow.source_time),
+        totals=totals,
+        losses=build_losses(raw, family, processes, totals),
+    )  # fmt: skip
+
+
+def _objects(raw: RawTrace, image: Image) -> list[Object]:
+    """The things that an image defined; locks get their names from the source."""
+    found = []
+    for number, (kind, name, site_number, _) in image.data.definitions.get(kinds.OBJECT.number, {}).items():
+        site = image.define.site(int(site_number)) if site_number != "0" else None
+        source_name = raw.names.get(f"{site.file}:{site.line}", "") if site and not name else ""
+        found.append(Object((image.key, number), kind, name or source_name, site))
+    return found
+
+
+def _totals(image: Image) -> list[Totals]:
+    names = ("object", "thread", "site", *layout.TOTALS_COUNTS)
+    flushed = [dict(zip(names, map(int, fields), strict=True)) for fields in image.data.flushed_totals]
+    return [
+        Totals(
+            object=(image.key, row["object"]), thread=(image.key, row["thread"]), site=image.define.site(row["site"]),
+            **{name: row[name] for name in layout.TOTALS_COUNTS},
+        )
+        for row in [*image.data.totals, *flushed]
+    ]  # fmt: skip
+
+
+def _with_doing(
+    process: Process, threads: Mapping[ThreadKey, Thread], waits: list[Wait], holds: list[Hold],
+    objects: Mapping[ObjectKey, Object],
+) -> Process:  # fmt: skip
+    """Add what its threads were waiting for and holding when it ended, or when the trace was closed."""
+    doing = [
+        f"{threads[wait.thread].name} was waiting in {wait.label}"
+        for wait in waits if wait.end is None and wait.thread[0] == process.key
+    ] + [
+        f"{threads[hold.thread].name} was holding {objects[hold.object].label}"
+        for hold in holds if hold.end is None and hold.thread[0] == process.key and hold.object in objects
+    ]  # fmt: skip
+    return replace(process, end=replace(process.end, doing=tuple(doing))) if doing else process
+
+
+def _facts(raw: RawTrace, family: Family, processes: Mapping[ProcessKey, Process]) -> Facts:
+    plan = raw.plan
+    start = min((image.born for image in family.in_order), default=0)
+    ends = [image.last for image in family.in_order]
+    ends += [process.end.time for process in processes.values() if process.end.time is not None]
+    if raw.ended_ns is not None and any(process.end.how == "open" for process in processes.values()):
+        ends.append(raw.ended_ns)
+    recorders = {process.recorder for process in processes.values()}
+    return Facts(
+        command=tuple(plan.get("command", ())), cwd=str(plan.get("cwd", "")), host=str(plan.get("host", "")),
+        started_wall_ns=int(plan.get("wall_ns", 0)), start=start, end=max(ends, default=start),
+        status=raw.main.get("status"), conctrace=str(plan.get("conctrace", "")), schema=raw.schema,
+        recorder=" and ".join(sorted(recorders)) or "none", python=str(plan.get("python", "")),
+        platform=str(plan.get("platform", "")), complete=raw.complete and raw.cut is None,
+    )  # fmt: skip

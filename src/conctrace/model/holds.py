@@ -1,0 +1,62 @@
+"""Who held which lock when: the recorded holds, and those that never ended."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections import defaultdict
+
+from ..events import kinds
+from ..events.schema import NO_CORE
+from .images import Image
+from .rows import Row
+from .trace import Hold, Number, ObjectKey
+
+
+def build_holds(image: Image) -> list[Hold]:
+    """All holds of one image, by start."""
+    holds = [_hold(image, row) for row in image.of(kinds.LOCK_HOLD)]
+    for entry in image.data.threads:
+        holds.extend(_open_hold(image, entry["thread"], held) for held in entry["held"])
+    return sorted(holds, key=lambda hold: hold.start)
+
+
+def _hold(image: Image, row: Row) -> Hold:
+    acquired = image.define.stack(row.stack)
+    released = image.define.stack(row.value)
+    return Hold(
+        object=(image.key, row.object), thread=(image.key, row.thread), start=row.time, end=row.end,
+        site=acquired[0] if acquired else None, release_site=released[0] if released else None,
+        released_by=(image.key, row.other - 1) if row.other else None,
+        contended=row.outcome == kinds.CONTENDED.number, core=None if row.core == NO_CORE else row.core,
+    )  # fmt: skip
+
+
+def _open_hold(image: Image, thread: int, held: dict[str, Number]) -> Hold:
+    return Hold(
+        object=(image.key, held["object"]), thread=(image.key, thread), start=held["since"], end=None,
+        site=image.define.site(held["site"]),
+    )  # fmt: skip
+
+
+class HoldIndex:
+    """Finds the hold of a lock at a moment, and the one that ended at a moment."""
+
+    def __init__(self, holds: list[Hold]) -> None:
+        self._by_object: dict[ObjectKey, list[Hold]] = defaultdict(list)
+        for hold in holds:
+            self._by_object[hold.object].append(hold)
+        self._starts = {key: [hold.start for hold in held] for key, held in self._by_object.items()}
+        self._by_end = {(hold.object, hold.end): hold for hold in holds if hold.end is not None}
+
+    def at(self, key: ObjectKey, time: int) -> Hold | None:
+        """Who held it at that time."""
+        held = self._by_object.get(key)
+        place = bisect_right(self._starts[key], time) if held else 0
+        if not held or place == 0:
+            return None
+        hold = held[place - 1]
+        return hold if hold.end is None or hold.end > time else None
+
+    def ended_at(self, key: ObjectKey, time: int) -> Hold | None:
+        """The hold whose release was at exactly that time."""
+        return self._by_end.get((key, time))

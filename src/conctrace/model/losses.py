@@ -1,0 +1,77 @@
+"""What the trace does not show: dropped, summarised, not seen. Counted, with a sentence each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+
+from ..events import kinds, layout
+from ..tracefile.reader import RawTrace
+from .images import Family
+from .processes import Process
+from .trace import Loss, ProcessKey, Totals
+
+_COUNTERS = {"dropped", "stacks_dropped", "held_dropped", "totals_dropped"}
+
+
+def build_losses(
+    raw: RawTrace, family: Family, processes: Mapping[ProcessKey, Process], totals: list[Totals]
+) -> list[Loss]:
+    """Everything that is missing, gravest first."""
+    return [
+        *_of_the_file(raw), *_of_recorders(processes.values()), *_of_segments(family),
+        *_unseen_children(family), *_open(processes.values()), *_summarised(totals),
+    ]  # fmt: skip
+
+
+def _of_the_file(raw: RawTrace) -> Iterator[Loss]:
+    if raw.cut:
+        yield Loss("cut", 1, raw.cut)
+    elif not raw.complete:
+        yield Loss("incomplete", 1, "The collector ended before the program did; what came later was not recorded.")
+
+
+def _of_recorders(processes: Iterable[Process]) -> Iterator[Loss]:
+    meanings = {name: meaning for name, _, meaning in layout.LIVE_COUNTERS}
+    for process in processes:
+        who = f"{process.name} {process.pid}"
+        if process.off_reason:
+            yield Loss("switched-off", 1, f"{who}: recording switched itself off: {process.off_reason}")
+        for name in sorted(_COUNTERS):
+            if count := process.counters.get(name, 0):
+                yield Loss(name.replace("_", "-"), count, f"{who}: {count} {meanings[name]}.")
+
+
+def _of_segments(family: Family) -> Iterator[Loss]:
+    for image in family.in_order:
+        seen = image.data.seen
+        if holes := seen.get("holes", 0):
+            yield Loss("holes", holes, f"process {image.pid}: {holes} records were cut off while they were written.")
+        if lost := seen.get("lost_segments", 0):
+            yield Loss("lost-segments", lost, f"process {image.pid}: {lost} segments of its records are missing.")
+
+
+def _unseen_children(family: Family) -> Iterator[Loss]:
+    """Children that a traced parent started and that never said anything."""
+    for image in family.in_order:
+        for row in (*image.of(kinds.PROCESS_FORK), *image.of(kinds.PROCESS_START)):
+            internal = row.outcome == kinds.INTERNAL.number
+            if row.value > 0 and not internal and family.first_after(row.value, row.time) is None:
+                yield Loss(
+                    "not-seen", 1, f"process {row.value}, started by process {image.pid}, was not seen from inside.",
+                    "unseen",
+                )  # fmt: skip
+
+
+def _open(processes: Iterable[Process]) -> Iterator[Loss]:
+    still = [f"{process.name} {process.pid}" for process in processes if process.end.how == "open" and not process.hidden]
+    if still:
+        verb = "was" if len(still) == 1 else "were"
+        yield Loss("open", len(still), f"{', '.join(still)} {verb} still running when the trace was closed.", "unseen")
+
+
+def _summarised(totals: list[Totals]) -> Iterator[Loss]:
+    count = sum(max(0, row.holds - row.recorded) for row in totals)
+    if count:
+        yield Loss(
+            "summarised", count, f"{count} short, uncontended lock operations are in the exact totals only.", "summarised"
+        )

@@ -1,0 +1,50 @@
+"""The threads of each image: what they are called, what they ran, who started them, what ended them."""
+
+from __future__ import annotations
+
+from ..events import kinds
+from .images import Image
+from .rows import Row
+from .trace import Process, Thread, ThreadKey
+
+
+def build_threads(image: Image, process: Process) -> dict[ThreadKey, Thread]:
+    """All threads of one image that left any record."""
+    begins = {row.thread: row for row in image.of(kinds.THREAD_BEGIN)}
+    indexes = sorted(begins.keys() | {row.thread for rows in image.rows.values() for row in rows} | {0})
+    threads = (_thread(image, process, index, begins.get(index)) for index in indexes)
+    return {thread.key: thread for thread in threads}
+
+
+def _thread(image: Image, process: Process, index: int, begin: Row | None) -> Thread:
+    fields = image.define.own(kinds.THREAD, index + 1)
+    number = int(fields[3]) if fields else 0
+    thing = image.define.fields(kinds.OBJECT, number) if number else ()
+    starts = [row for row in image.of(kinds.THREAD_START) if number and row.object == number]
+    start = starts[0] if starts else None
+    stack = image.define.stack(start.stack) if start else ()
+    error = next((row for row in image.of(kinds.THREAD_ERROR) if row.thread == index), None)
+    return Thread(
+        key=(image.key, index),
+        name=(fields[0] if fields else "") or ("MainThread" if index == 0 else f"thread {index}"),
+        native_id=int(fields[1]) if fields else 0,
+        daemon=bool(fields) and fields[2] == "1",
+        start=begin.time if begin else image.born,
+        end=_end(image, process, index),
+        is_main=index == 0,
+        target=process.target if index == 0 else thing[3] if thing else "",
+        from_start=begin is not None and begin.outcome != kinds.NOT_FROM_START.number,
+        started_by=(image.key, start.thread) if start else None,
+        start_site=stack[0] if stack else None,
+        error=image.define.text(error.other) if error else None,
+        error_stack=image.define.stack(error.stack) if error else (),
+    )
+
+
+def _end(image: Image, process: Process, index: int) -> int | None:
+    """Its last record, else the end of its process; None while that is open."""
+    if index:
+        ends = [row.time for row in image.of(kinds.THREAD_END) if row.thread == index]
+        if ends:
+            return ends[-1]
+    return process.end.time
