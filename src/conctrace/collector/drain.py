@@ -1,0 +1,322 @@
+"""What the traced processes have put into the session folder, taken out in good order.
+
+`Drain` looks into the folder, makes an `Image` of each live page, gives it its segments, and hands on what may be
+taken (`segment` says what may) to a `Sink`: the queue to the writer, or in `recovery` the trace file itself.
+
+An image goes through these states, in this order, each step in one place:
+
+living    its segments are read while it writes
+dying     its process is dead (pidfd), or exec has replaced it. The folder is listed once more, from the beginning,
+          since it may have made segments after it was last listed, and all it left is taken, holes counted
+closing   the trace is about to end and it still lives: two looks, then what they found is taken
+closed    its last facts are handed on: counters, totals, what its threads waited for and held
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import deque
+from collections.abc import Iterator
+from typing import Any, Protocol
+
+from ..events import kinds, layout
+from ..events.ids import Nanoseconds, Nonce
+from ..events.schema import RECORD, RECORD_SIZE
+from ..tracefile import format as form
+from . import tables
+from .liveness import Life
+from .segment import BLOCK_ROWS, PATIENCE_NS, Segment
+
+#: Rows of a process that records little are taken together after so long; they are safe where they are.
+BATCH_NS: Nanoseconds = 200_000_000
+#: A folder's time stamp is only as fine as the kernel's tick; a listing this soon after it may have missed something.
+_TICK_NS: Nanoseconds = 20_000_000
+
+LIVING, DYING, CLOSING, CLOSED = range(4)
+
+_STARTS = (kinds.PROCESS_FORK.number, kinds.PROCESS_START.number)
+_PROGRAM = layout.ROLES[0]
+
+
+class Sink(Protocol):
+    """Where rows and facts go; each gets a number, and is safe once `acked` has reached it."""
+
+    acked: int
+
+    def room(self) -> bool:
+        """Whether it wants more rows now."""
+
+    def records(self, nonce: Nonce, segment: int, first: int, rows: bytes) -> int:
+        """Hands on rows of a segment."""
+
+    def facts(self, kind: int, nonce: Nonce, facts: dict[str, Any]) -> int:
+        """Hands on a block of another kind."""
+
+
+class Image:
+    """One process image and what is left to read of it."""
+
+    def __init__(self, nonce: Nonce, facts: dict[str, Any], now: Nanoseconds) -> None:
+        self.nonce = nonce
+        self.facts = facts
+        self.life = Life(facts["pid"], facts["start_ticks"], facts["pidns"])
+        self.state = LIVING
+        self.segments: dict[int, Segment] = {}
+        self.last_seq = -1
+        self.seen: dict[str, Any] = {"dead": False, "died_ns": None, "first_seen_ns": now}
+        #: number of listings of the folder that were begun before it was known to be dying
+        self.listings = 0
+        self.taken_ns = now
+
+    @property
+    def process(self) -> tuple[int, int, int]:
+        """Equal before and after exec."""
+        return self.facts["pidns"], self.facts["pid"], self.facts["start_ticks"]
+
+    @property
+    def is_program(self) -> bool:
+        """False for the standard library's own helpers, which nobody waits for."""
+        return bool(self.facts["role"] == _PROGRAM)
+
+    def add(self, segment: Segment, now: Nanoseconds) -> None:
+        """Gives it one more of its segments; all before the last one have a successor now."""
+        self.segments[segment.seq] = segment
+        segment.measure()
+        last = self.last_seq = max(self.last_seq, segment.seq)
+        for seq, each in self.segments.items():
+            if seq < last and not each.succeeded_ns:
+                each.succeeded_ns = now
+
+    def unfinished(self) -> list[Segment]:
+        """Its segments that have something to give, in order."""
+        return [segment for _, segment in sorted(self.segments.items()) if not segment.finished]
+
+
+class Drain:
+    """Reads a session folder into a sink."""
+
+    def __init__(self, folder: str, control: int, sink: Sink, known: frozenset[Nonce] = frozenset()) -> None:
+        """`known`: images of which nothing but segments is wanted any more."""
+        self.folder = folder
+        self.images: dict[Nonce, Image] = {}
+        #: new images since somebody last took them from here
+        self.arrived: list[Image] = []
+        #: images that died or were closed since then; who watches their `life` closes it
+        self.departed: list[Image] = []
+        #: pids of children that a record speaks of, and that have not shown up themselves
+        self.announced: set[int] = set()
+        #: True while there is something to read again soon
+        self.busy = False
+        self._control = control
+        self._sink = sink
+        self._known = known
+        self._order: deque[Image] = deque()
+        self._holding: dict[Nonce, Image] = {}
+        self._by_process: dict[tuple[int, int, int], Image] = {}
+        self._listings = 0
+        self._listed_ns = -1
+        self._undrained = -1
+        self._incomplete = True
+
+    # The folder -------------------------------------------------------------------------------------------
+
+    def scan(self, now: Nanoseconds, *, force: bool = False) -> None:
+        """Looks for new live pages and segments; not at all while the folder is as it was."""
+        changed_ns = os.stat(self.folder).st_mtime_ns
+        if changed_ns == self._listed_ns and not (force or self._incomplete):
+            return
+        self._listings += 1
+        names = os.listdir(self.folder)
+        self._incomplete = False
+        for name in names:
+            if name.endswith(".live"):
+                self._meet(name, now)
+        for name in names:
+            if name.endswith(".seg"):
+                self._attach(name, now)
+        # CLOCK_REALTIME, as file times are.
+        self._listed_ns = changed_ns if _wall_ns() - changed_ns > _TICK_NS else -1
+
+    def _meet(self, name: str, now: Nanoseconds) -> None:
+        nonce = int(name.partition(".")[0], 16)
+        if nonce in self.images or nonce in self._known:
+            return
+        facts = tables.identity(tables.live_page(self.folder, nonce))
+        if facts is None or facts["nonce"] != nonce:
+            self._incomplete = True
+            return
+        image = Image(nonce, facts, now)
+        self.images[nonce] = image
+        self._order.append(image)
+        self.arrived.append(image)
+        self.announced.discard(facts["pid"])
+        self._find_replaced(image)
+        self._sink.facts(form.IMAGE, nonce, {"facts": facts, "seen": image.seen})
+        if image.life.gone:
+            self.died(image, None)
+
+    def _find_replaced(self, new: Image) -> None:
+        """The same process in a new image: exec has replaced the older of the two."""
+        older, newer = self._by_process.get(new.process, new), new
+        if older.facts["born_ns"] > newer.facts["born_ns"]:
+            older, newer = newer, older
+        self._by_process[new.process] = newer
+        if older is not newer:
+            older.seen["replaced_by"] = newer.nonce
+            self.died(older, newer.facts["born_ns"])
+
+    def _attach(self, name: str, now: Nanoseconds) -> None:
+        nonce, seq = (int(part, base) for part, base in zip(name.split("."), (16, 10)))
+        image = self.images.get(nonce)
+        if image is None:
+            self._incomplete = nonce not in self._known
+        elif seq not in image.segments and image.state < CLOSED and image.facts["readable"]:
+            try:
+                image.add(Segment(os.path.join(self.folder, name), seq), now)
+                self._holding[nonce] = image
+            except FileNotFoundError:
+                pass
+
+    # The images -------------------------------------------------------------------------------------------
+
+    def died(self, image: Image, time_ns: Nanoseconds | None) -> None:
+        """Says that an image's process is dead, or another program by now."""
+        if image.state == LIVING:
+            image.state = DYING
+            image.seen["dead"] = True
+            image.seen["died_ns"] = time_ns
+            image.listings = self._listings
+            self.departed.append(image)
+
+    def begin_close(self) -> bool:
+        """Says that the trace ends now; True when some image still lives, so that a moment must pass before `drain`."""
+        living = [image for image in self._order if image.state == LIVING]
+        for image in living:
+            image.state = CLOSING
+            for segment in image.unfinished():
+                segment.look_at_rest()
+        return bool(living)
+
+    def drain(self, now: Nanoseconds) -> None:
+        """Takes what may be taken, as far as the sink has room."""
+        self.busy = False
+        if any(image.state == DYING and image.listings == self._listings for image in self._order):
+            self.scan(now, force=True)
+        for image in list(self._order):
+            if image.state == LIVING:
+                self._drain_living(image, now)
+            elif image.state == CLOSING or image.listings < self._listings:
+                self._drain_last(image, now)
+        self._order.rotate(1)
+        self._unlink()
+        self._say_undrained()
+
+    def open(self) -> list[Image]:
+        """Images that still live, or that have not been taken to their end."""
+        return [image for image in self._order if image.state < CLOSED]
+
+    def _drain_living(self, image: Image, now: Nanoseconds) -> None:
+        overdue = now - image.taken_ns >= BATCH_NS
+        for segment in image.unfinished():
+            before = segment.complete
+            segment.settle() if segment.looked_at_rest else segment.look()
+            self.busy = self.busy or segment.complete > before
+            hurry = overdue or segment.succeeded_ns > 0
+            while segment.waiting and (hurry or segment.waiting >= BLOCK_ROWS) and self._sink.room():
+                self._send(image, segment, *segment.take(), now)
+            if segment.succeeded_ns and not segment.waiting:
+                self._finish_old(image, segment, now)
+
+    def _finish_old(self, image: Image, segment: Segment, now: Nanoseconds) -> None:
+        """A segment that has a successor, of which all that is certain was taken."""
+        if segment.full:
+            segment.finished = True
+        elif segment.looked_at_rest:
+            self._send_rest(image, segment, now)
+        elif now - segment.succeeded_ns >= PATIENCE_NS:
+            segment.look_at_rest()
+
+    def _drain_last(self, image: Image, now: Nanoseconds) -> None:
+        """Everything an image has left, then its last facts; goes on where it was when the sink had no room."""
+        for segment in image.unfinished():
+            if image.state == DYING:
+                segment.look_at_rest()
+            segment.settle()
+            while segment.waiting:
+                if not self._sink.room():
+                    return
+                self._send(image, segment, *segment.take(), now)
+            self._send_rest(image, segment, now)
+        self._close(image)
+
+    def _close(self, image: Image) -> None:
+        page = tables.live_page(self.folder, image.nonce)
+        image.facts = tables.identity(page) or image.facts
+        reason = "" if image.facts["readable"] else "its recorder is of another version of conctrace: nothing was read"
+        self._sink.facts(form.FINAL, image.nonce, {
+            "facts": image.facts, "seen": image.seen, "counters": tables.counters(page),
+            "off_reason": reason or tables.off_reason(page),
+            "totals": tables.totals(self.folder, image.nonce), "threads": tables.threads(self.folder, image.nonce),
+        })  # fmt: skip
+        if image.state == CLOSING:
+            self.departed.append(image)
+        image.state = CLOSED
+        self._order.remove(image)
+
+    def _send_rest(self, image: Image, segment: Segment, now: Nanoseconds) -> None:
+        first, rows = segment.take_rest()
+        if rows or not segment.sent:
+            # An empty block says that the segment was there: it is not a lost one.
+            self._send(image, segment, first, rows, now)
+        segment.finished = True
+
+    def _send(self, image: Image, segment: Segment, first: int, rows: bytes, now: Nanoseconds) -> None:
+        segment.acked_by = self._sink.records(image.nonce, segment.seq, first, rows)
+        segment.sent = True
+        image.taken_ns = now
+        self.busy = True
+        for pid in _children(rows):
+            if all(each.facts["pid"] != pid for each in self._order):
+                self.announced.add(pid)
+
+    # What the traced processes can see ----------------------------------------------------------------------
+
+    def _unlink(self) -> None:
+        for image in list(self._holding.values()):
+            done = [each for each in image.segments.values() if each.finished and each.acked_by <= self._sink.acked]
+            for segment in done:
+                segment.close()
+                _unlink_quietly(segment.path)
+                del image.segments[segment.seq]
+            if not image.segments:
+                del self._holding[image.nonce]
+
+    def _say_undrained(self) -> None:
+        undrained = sum(segment.size for image in self._holding.values() for segment in image.segments.values())
+        if undrained != self._undrained:
+            self._undrained = undrained
+            os.pwrite(self._control, undrained.to_bytes(8, "little"), layout.CONTROL_UNDRAINED_OFFSET)
+
+
+def _children(rows: bytes) -> Iterator[int]:
+    """Pids of the children whose start these rows record."""
+    of_kind = rows[RECORD_SIZE - 1 :: RECORD_SIZE]
+    for kind in _STARTS:
+        at = of_kind.find(kind)
+        while at >= 0:
+            pid = RECORD.unpack_from(rows, at * RECORD_SIZE)[3]
+            if pid > 0:
+                yield pid
+            at = of_kind.find(kind, at + 1)
+
+
+def _unlink_quietly(path: str) -> None:
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        pass
+
+
+def _wall_ns() -> Nanoseconds:
+    return time.time_ns()

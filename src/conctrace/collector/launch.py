@@ -1,0 +1,149 @@
+"""The collector as its waiter sees it: one fork, a pipe of commands to it, a pipe of results back.
+
+Imported by ``conctrace run`` before the target starts, so it imports next to nothing; what the collector
+itself needs is imported on its own side of the fork, while the target starts.
+
+Commands and results are JSON, one a line. The waiter's death closes the pipe of commands, the collector's and
+writer's death that of results: nobody has to be told.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+
+from ..errors import SessionError
+from ..session import folder as sessions
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, NoReturn
+
+#: Meant for the waiter's group; between the fork and `setsid` they would still reach the collector.
+GROUP_SIGNALS = (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGTERM, signal.SIGTSTP)
+
+
+class Collector:
+    """A running collector: tell it what happened to the target, read what it has to say.
+
+    Whoever forks from the waiter and lives on must close `commands` and `results`, or the collector will not notice
+    the waiter's death.
+    """
+
+    def __init__(self, pid: int, commands: int, results: int) -> None:
+        self.pid = pid
+        self.commands = commands
+        self.results = results
+        #: True once `read_result` met the end of the pipe: collector and writer are gone
+        self.dead = False
+        self._unread = b""
+
+    def main_started(self, pid: int) -> None:
+        """The target runs, and this is its pid."""
+        self._send({"command": "main_started", "pid": pid})
+
+    def main_ended(self, status: int, time_ns: int) -> None:
+        """The target was reaped: exit status 0 to 255 or minus a signal's number."""
+        self._send({"command": "main_ended", "status": status, "time_ns": time_ns})
+
+    def hurry(self) -> None:
+        """Stop waiting for the target's descendants."""
+        self._send({"command": "hurry"})
+
+    def read_result(self) -> list[dict[str, Any]]:
+        """The results that have come in since, complete lines only; never blocks."""
+        try:
+            data = os.read(self.results, 1 << 16)
+        except BlockingIOError:
+            return []
+        self.dead = not data
+        *lines, self._unread = (self._unread + data).split(b"\n")
+        return [json.loads(line) for line in lines]
+
+    def close(self) -> None:
+        """Gives both pipes up; the collector itself goes on to its end."""
+        for descriptor in (self.commands, self.results):
+            if descriptor >= 0:
+                os.close(descriptor)
+        self.commands = self.results = -1
+
+    def _send(self, command: dict[str, Any]) -> None:
+        try:
+            os.write(self.commands, json.dumps(command).encode() + b"\n")
+        except BrokenPipeError:
+            # It is dead; the end of `results` says so to whoever waits there.
+            pass
+
+
+def launch(folder: str) -> Collector:
+    """Starts the collector of a session; from here on it holds the lock of the session's control page."""
+    control = sessions.open_control(folder)
+    if not sessions.lock(control):
+        os.close(control)
+        raise SessionError(f"{folder} already has a collector")
+    commands_out, commands_in = os.pipe()
+    results_out, results_in = os.pipe()
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, GROUP_SIGNALS)
+    pid = os.fork()
+    if pid == 0:
+        _become_collector(folder, control, commands_out, results_in)
+    signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+    for descriptor in (control, commands_out, results_in):
+        os.close(descriptor)
+    os.set_blocking(results_out, False)
+    return Collector(pid, commands_in, results_out)
+
+
+def _become_collector(folder: str, control: int, commands: int, results: int) -> NoReturn:
+    """The child's side of the fork: leaves the waiter's session and files behind, and never returns."""
+    status = 1
+    try:
+        detach(keep=(control, commands, results))
+        from .loop import run
+
+        status = run(folder, control, commands, results)
+    except BaseException:
+        log_failure(folder, "collector")
+    finally:
+        os._exit(status)
+
+
+def detach(keep: tuple[int, ...]) -> None:
+    """Leaves the session, the signals, the environment and the descriptors of the process this was forked from.
+
+    A collector that kept the waiter's stdout would keep ``conctrace run x | head`` waiting.
+    """
+    os.setsid()
+    signal.set_wakeup_fd(-1)
+    for number in (*GROUP_SIGNALS, signal.SIGPIPE, signal.SIGTTOU, signal.SIGTTIN):
+        signal.signal(number, signal.SIG_IGN)
+    for number in (signal.SIGCHLD, signal.SIGUSR1, signal.SIGUSR2, signal.SIGALRM, signal.SIGCONT, signal.SIGWINCH):
+        signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    os.environ.pop("CONCTRACE_SESSION", None)
+    null = os.open(os.devnull, os.O_RDWR)
+    for descriptor in (0, 1, 2):
+        os.dup2(null, descriptor)
+    for name in os.listdir("/proc/self/fd"):
+        if int(name) > 2 and int(name) not in keep:
+            _close_quietly(int(name))
+
+
+def log_failure(folder: str, who: str) -> None:
+    """Puts the traceback of the exception at hand into the session folder, where ``recover`` finds it."""
+    import traceback
+
+    try:
+        with open(os.path.join(folder, sessions.LOG_FILE), "a", encoding="utf-8") as log:
+            log.write(f"{who} {os.getpid()}:\n{traceback.format_exc()}\n")
+    except OSError:
+        pass
+
+
+def _close_quietly(descriptor: int) -> None:
+    try:
+        os.close(descriptor)
+    except OSError:
+        # The one that listed the descriptors is closed already.
+        pass

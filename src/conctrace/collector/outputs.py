@@ -1,0 +1,200 @@
+"""Makes the files that were asked for from a finished trace file, and loses nothing whatever goes wrong.
+
+The trace file itself goes first; from then on an exporter may fail, a disk may be full: what cannot be written
+where it was asked for goes into a folder of its own in the temp folder, and if an exporter fails where no
+``.ctrace`` was asked for, the trace goes there too. Every file appears whole or not at all.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+from typing import TYPE_CHECKING, Any
+
+from ..errors import ConctraceError
+from ..session import folder as sessions
+from ..session.folder import Plan
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ..model.trace import Trace
+
+_TRACE = ".ctrace"
+
+
+class Result:
+    """What became of the outputs."""
+
+    def __init__(self) -> None:
+        self.summary: dict[str, Any] = {}
+        self.written: list[str] = []
+        self.failed: list[dict[str, str]] = []
+        #: the folder in the temp folder that has what could not be written where it should
+        self.fallback: str | None = None
+        #: True when nothing of the run is in the session folder alone
+        self.safe = False
+
+    def as_dict(self) -> dict[str, Any]:
+        """As the waiter gets it."""
+        return {name: getattr(self, name) for name in ("summary", "written", "failed", "fallback")}
+
+
+def import_all(outputs: list[str]) -> None:
+    """Imports what `export` will need for these outputs."""
+    import ast
+    import tokenize
+
+    from ..exporters import format_for, summary
+    from ..model import builder
+    from ..tracefile import reader, source_names
+
+    del ast, tokenize, summary, builder, reader, source_names
+    for path in outputs:
+        # A format's code is imported when its function is called; this asks for it by its module.
+        _import_format(format_for(path).extensions[0])
+
+
+def export(path: str, plan: Plan) -> Result:
+    """Writes every output of the plan from the trace file at `path`, which is moved away if that is one of them."""
+    return _Outputs(path, plan).run()
+
+
+class _Outputs:
+    def __init__(self, path: str, plan: Plan) -> None:
+        self._path = path
+        self._plan = plan
+        self._result = Result()
+        self._saved = False
+
+    def run(self) -> Result:
+        traces = [path for path in self._plan.outputs if path.lower().endswith(_TRACE)]
+        others = [path for path in self._plan.outputs if path not in traces]
+        # Read from where it is now, before it goes: moving costs nothing, copying a large one does.
+        trace = self._guard(self._path, self._build)
+        for output in traces:
+            self._write(output, lambda temporary: shutil.copyfile(self._path, temporary))
+        for output in others:
+            self._export(output, trace)
+        if not self._saved and (self._result.failed or not self._result.written):
+            self._save_trace()
+        self._result.safe = self._saved or not self._result.failed
+        return self._result
+
+    def _build(self) -> Trace:
+        from ..exporters.summary import summary
+        from ..model.builder import build
+        from ..tracefile.reader import read
+
+        trace = build(read(self._path))
+        self._result.summary = summary(trace)
+        return trace
+
+    def _export(self, output: str, trace: Trace | None) -> None:
+        if trace is None:
+            self._fail(output, "the trace could not be read")
+            return
+        from ..exporters import format_for
+
+        exporter = format_for(output).export
+        assert exporter is not None
+        content = self._guard(output, lambda: exporter(trace))
+        if content is not None:
+            self._write(output, lambda temporary: _write_file(temporary, content))
+
+    def _write(self, output: str, fill: Callable[[str], Any]) -> None:
+        """Writes one file where it should be, else in the fallback folder."""
+        try:
+            _write_whole(output, fill)
+            self._result.written.append(output)
+        except OSError as error:
+            self._fail(output, error.strerror or str(error))
+            if not self._write_fallback(os.path.basename(output), fill):
+                return
+        self._saved = self._saved or output.lower().endswith(_TRACE)
+
+    def _save_trace(self) -> None:
+        name = self._plan.fallback_name + _TRACE
+        self._saved = self._write_fallback(name, lambda temporary: shutil.copyfile(self._path, temporary))
+
+    def _write_fallback(self, name: str, fill: Callable[[str], Any]) -> bool:
+        import tempfile
+
+        try:
+            if self._result.fallback is None:
+                self._result.fallback = tempfile.mkdtemp(prefix=f"{self._plan.fallback_name}-")
+            _write_whole(os.path.join(self._result.fallback, name), fill)
+        except OSError as error:
+            self._fail(self._result.fallback or "the temp folder", error.strerror or str(error))
+            return False
+        return True
+
+    def _guard(self, output: str, make: Callable[[], Any]) -> Any:
+        """What `make` gives; None, and a failure noted, when one of our own functions is broken."""
+        try:
+            return make()
+        except ConctraceError as error:
+            self._fail(output, str(error))
+        except Exception as error:
+            from .launch import log_failure
+
+            log_failure(os.path.dirname(self._path), f"making {output}")
+            self._fail(output, f"conctrace failed: {_where(error)}")
+        return None
+
+    def _fail(self, path: str, error: str) -> None:
+        self._result.failed.append({"path": path, "error": error})
+
+
+def _write_whole(path: str, fill: Callable[[str], Any]) -> None:
+    """Fills a temporary file beside `path`, and puts it there when it is whole; through symlinks."""
+    path = os.path.realpath(path)
+    if os.path.exists(path) and not stat.S_ISREG(os.stat(path).st_mode):
+        # A pipe or a device cannot be replaced.
+        fill(path)
+        return
+    folder, name = os.path.split(path)
+    temporary = os.path.join(folder, f".{name}.{os.getpid()}")
+    try:
+        fill(temporary)
+        os.chmod(temporary, 0o666 & ~_umask())
+        os.replace(temporary, path)
+    except BaseException:
+        try:
+            os.unlink(temporary)
+        except OSError:
+            pass
+        raise
+
+
+def _write_file(path: str, content: bytes) -> None:
+    with open(path, "wb") as file:
+        file.write(content)
+
+
+def _umask() -> int:
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask
+
+
+def _where(error: Exception) -> str:
+    frame = error.__traceback__
+    while frame is not None and frame.tb_next is not None:
+        frame = frame.tb_next
+    place = f" ({os.path.basename(frame.tb_frame.f_code.co_filename)}:{frame.tb_lineno})" if frame else ""
+    return f"{type(error).__name__}: {error}{place}"
+
+
+def _import_format(extension: str) -> None:
+    from importlib import import_module
+
+    module = {".json": "chrome", ".json.gz": "chrome", ".html": "html"}.get(extension)
+    if module is not None:
+        import_module(f"..exporters.{module}", __package__)
+
+
+def session_trace(folder: str) -> str:
+    """Where a session's trace file is."""
+    return os.path.join(folder, sessions.TRACE_FILE)
