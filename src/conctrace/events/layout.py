@@ -42,8 +42,9 @@ NONCE_DIGITS = 16
 CONTROL_FILE = "control"
 CONTROL_MAGIC = b"CTCTRL01"
 #: magic, schema, abi, on (1/0), detail (0 budget, 1 all, 2 waits), snapshot request number, collector's pid,
-#: cap of undrained bytes per process, cap per session, undrained bytes of the session as last counted.
-CONTROL = Struct("<8sIIIIIIQQQ")
+#: cap of undrained bytes per process, cap per session, undrained bytes of the session as last counted, whether values
+#: (arguments of spans) are recorded (1/0).
+CONTROL = Struct("<8sIIIIIIQQQI")
 CONTROL_ON_OFFSET = 16
 CONTROL_DETAIL_OFFSET = 20
 CONTROL_SNAPSHOT_OFFSET = 24

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
 
 from ..events import kinds
-from .images import Family, Image
-from .rows import Row
 from .trace import Arrow, ObjectKey, Process, Thread, ThreadKey, Wait
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from .images import Family, Image
+    from .rows import Row
 
 
 def start_arrows(
@@ -26,9 +30,7 @@ def start_arrows(
             yield _arrow("start", image, row, started, threads[started].start)
 
 
-def _to_process(
-    name: str, family: Family, image: Image, row: Row, processes: Mapping[int, Process]
-) -> Iterator[Arrow]:
+def _to_process(name: str, family: Family, image: Image, row: Row, processes: Mapping[int, Process]) -> Iterator[Arrow]:
     child = family.first_after(row.value, row.time) if row.value > 0 else None
     # The pid may have been used again by the time a process with it is seen: then its parent is another.
     if child is not None and processes[child.key].parent == image.key:

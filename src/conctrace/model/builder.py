@@ -6,11 +6,10 @@ holds, then waits (a hold explains a wait), then arrows (drawn from the waits' c
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from ..events import kinds, layout
-from ..tracefile.reader import RawTrace
 from . import marks
 from .arrows import start_arrows, wait_arrows
 from .holds import HoldIndex, build_holds
@@ -19,9 +18,24 @@ from .losses import build_losses
 from .processes import build_processes
 from .threads import build_threads
 from .trace import (
-    Facts, Hold, Object, ObjectKey, Process, ProcessKey, Thread, ThreadKey, Totals, Trace, Wait,
+    Facts,
+    Hold,
+    Object,
+    ObjectKey,
+    Process,
+    ProcessKey,
+    Thread,
+    ThreadKey,
+    Totals,
+    Trace,
+    Wait,
 )  # fmt: skip
 from .waits import World, build_waits
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ..tracefile.reader import RawTrace
 
 
 def build(raw: RawTrace) -> Trace:

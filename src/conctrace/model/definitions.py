@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from ..events import kinds
-from ..tracefile.reader import ImageData
 from .trace import Site, Stack
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ..tracefile.reader import ImageData
 
 _MISSING: tuple[str, ...] = ()
 

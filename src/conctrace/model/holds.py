@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import defaultdict
+from typing import TYPE_CHECKING
 
 from ..events import kinds
 from ..events.schema import NO_CORE
-from .images import Image
-from .rows import Row
-from .trace import Hold, Number, ObjectKey
+from .trace import Hold, ObjectKey
+
+if TYPE_CHECKING:
+    from ..events.ids import Number
+    from .images import Image
+    from .rows import Row
 
 
 def build_holds(image: Image) -> list[Hold]:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
-from ..events import kinds
-from ..tracefile.reader import ImageData, RawTrace
 from .definitions import Definitions
 from .rows import Row
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ..events import kinds
+    from ..tracefile.reader import ImageData, RawTrace
 
 
 class Image:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING
 
 from ..events import kinds, layout
-from ..tracefile.reader import RawTrace
-from .images import Family
-from .processes import Process
-from .trace import Loss, ProcessKey, Totals
+from .trace import Loss, Process, ProcessKey, Totals
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from ..tracefile.reader import RawTrace
+    from .images import Family
 
 _COUNTERS = {"dropped", "stacks_dropped", "held_dropped", "totals_dropped"}
 
@@ -63,7 +66,9 @@ def _unseen_children(family: Family) -> Iterator[Loss]:
 
 
 def _open(processes: Iterable[Process]) -> Iterator[Loss]:
-    still = [f"{process.name} {process.pid}" for process in processes if process.end.how == "open" and not process.hidden]
+    still = [
+        f"{process.name} {process.pid}" for process in processes if process.end.how == "open" and not process.hidden
+    ]
     if still:
         verb = "was" if len(still) == 1 else "were"
         yield Loss("open", len(still), f"{', '.join(still)} {verb} still running when the trace was closed.", "unseen")
@@ -73,5 +78,8 @@ def _summarised(totals: list[Totals]) -> Iterator[Loss]:
     count = sum(max(0, row.holds - row.recorded) for row in totals)
     if count:
         yield Loss(
-            "summarised", count, f"{count} short, uncontended lock operations are in the exact totals only.", "summarised"
+            "summarised",
+            count,
+            f"{count} short, uncontended lock operations are in the exact totals only.",
+            "summarised",
         )

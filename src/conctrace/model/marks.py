@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from ..events import kinds
 from ..events.schema import NO_CORE
-from .images import Image
 from .processes import signal_name
-from .rows import Row
 from .trace import Counter, End, Instant, Object, ObjectKey, Process, ProcessKey, Span, Thread, ThreadKey
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from .images import Image
+    from .rows import Row
 
 _STARTS = {
     kinds.PROCESS_FORK.number: "process",

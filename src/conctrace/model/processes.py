@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import signal
 from collections import Counter, defaultdict
+from typing import TYPE_CHECKING
 
 from ..events import kinds
-from ..tracefile.reader import RawTrace
 from .images import Family, Image, Reaped
 from .trace import End, Process, ProcessKey
+
+if TYPE_CHECKING:
+    from ..tracefile.reader import RawTrace
 
 
 def build_processes(raw: RawTrace, family: Family) -> dict[ProcessKey, Process]:

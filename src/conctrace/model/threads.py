@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from ..events import kinds
-from .images import Image
-from .rows import Row
 from .trace import Process, Thread, ThreadKey
+
+if TYPE_CHECKING:
+    from .images import Image
+    from .rows import Row
 
 
 def build_threads(image: Image, process: Process) -> dict[ThreadKey, Thread]:

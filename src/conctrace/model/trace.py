@@ -116,7 +116,11 @@ class Object:
         """How to call it in one word: its name, else its kind and where it was made."""
         if self.name:
             return self.name
-        return f"{self.kind}@{self.site.file.rpartition('/')[2]}:{self.site.line}" if self.site else f"{self.kind}#{self.key[1]}"
+        return (
+            f"{self.kind}@{self.site.file.rpartition('/')[2]}:{self.site.line}"
+            if self.site
+            else f"{self.kind}#{self.key[1]}"
+        )
 
 
 @dataclass(frozen=True)

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from ..events import kinds
 from ..events.schema import NO_CORE
-from .holds import HoldIndex
-from .images import Family, Image
 from .rows import Row
 from .trace import Cause, Object, ObjectKey, Process, ProcessKey, Thread, ThreadKey, Wait
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from .holds import HoldIndex
+    from .images import Family, Image
 
 _CATEGORIES = {
     kinds.LOCK_WAIT.number: "lock",

@@ -6,7 +6,8 @@ A patch file says which module it is about (``MODULE``) and wraps its names when
 
 from __future__ import annotations
 
-from . import exit, fork, lock, process, thread, wait_child
+from . import exit as exit_
+from . import fork, lock, process, thread, wait_child
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 #: (module, what wraps its names), in the order of installing
 PATCHES: tuple[tuple[str, Install], ...] = (
     ("os", fork.install),
-    ("os", exit.install),
+    ("os", exit_.install),
     ("os", wait_child.install),
     ("_thread", lock.install_thread),
     ("_thread", thread.install_thread),

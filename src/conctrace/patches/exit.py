@@ -9,7 +9,7 @@ from .guard import active, guarded
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import ModuleType
-    from typing import Any, NoReturn
+    from typing import Any
 
     from .patchset import PatchSet
 
@@ -22,7 +22,7 @@ def install(patches: PatchSet, os: ModuleType) -> None:
 
 
 def _exit(original: Any) -> Any:
-    def _exit(status: int) -> NoReturn:
+    def _exit(status: int) -> None:
         say_exit(status, kinds.EXIT_OS_EXIT)
         original(status)
 
@@ -34,6 +34,6 @@ def say_exit(status: object, how: kinds.OutcomeKind) -> None:
     """Record that this image is about to end; `status` as the exit system call will cut it, -1: not known."""
     recorder = active()
     now = monotonic_ns()
-    value = -1 if type(status) is not int or status == -1 and how is kinds.EXIT_FINALIZED else status & 0xFF
+    value = -1 if type(status) is not int or (status == -1 and how is kinds.EXIT_FINALIZED) else status & 0xFF
     recorder.emit(kinds.PROCESS_EXIT.number, recorder.state.index, now, 0, 0, 0, value, 0, how.number)
     recorder.live.note_end(now)

@@ -23,7 +23,7 @@ def install(patches: PatchSet, os: ModuleType) -> None:
 
 
 def _fork(original: Any) -> Any:
-    def fork() -> int:
+    def fork() -> Any:
         began = monotonic_ns()
         pid = -1
         try:
@@ -37,7 +37,7 @@ def _fork(original: Any) -> Any:
 
 
 def _forkpty(original: Any) -> Any:
-    def forkpty() -> tuple[int, int]:
+    def forkpty() -> Any:
         began = monotonic_ns()
         result = (-1, -1)
         try:

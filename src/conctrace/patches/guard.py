@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import ParamSpec, TypeVar
 
+    from ..recorder.python import Recorder
+
     P = ParamSpec("P")
     R = TypeVar("R")
 
@@ -35,7 +37,7 @@ def guarded(function: Callable[P, R]) -> Callable[P, R | None]:
     return call
 
 
-def active() -> _recorder.Recorder:
+def active() -> Recorder:
     """The running recorder, inside a `guarded` function."""
     recorder = _recorder.current
     if recorder is None:

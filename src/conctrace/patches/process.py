@@ -70,7 +70,7 @@ def _start(original: Any) -> Any:
 
 @guarded
 def _started(process: Any, number: int | None, began: int, frame: FrameType) -> None:
-    active().call(kinds.PROCESS_START.number, began, frame, object=number or 0, value=_pid(process))
+    active().call(kinds.PROCESS_START.number, began, frame, thing=number or 0, value=_pid(process))
 
 
 def _join(original: Any) -> Any:

@@ -67,7 +67,7 @@ def _define(thread: Any) -> tuple[str, str, int, str]:
 
 @guarded
 def _started(number: int | None, began: int, frame: FrameType) -> None:
-    active().call(kinds.THREAD_START.number, began, frame, object=number or 0)
+    active().call(kinds.THREAD_START.number, began, frame, thing=number or 0)
 
 
 # Running ---------------------------------------------------------------------------------------------------
@@ -95,7 +95,7 @@ def _ends(thread: Any) -> None:
     recorder = active()
     state = recorder.state
     if thread._name != state.name:
-        recorder.name_thread(state, str(thread._name), bool(thread._daemonic), state.object)
+        recorder.name_thread(state, str(thread._name), bool(thread._daemonic), state.thing)
     recorder.thread_ends()
 
 
@@ -123,7 +123,7 @@ def _failed(kind: type[BaseException] | None, error: BaseException | None, trace
     stack = recorder.sites.stack(trace.tb_frame) if trace is not None else 0
     text = recorder.text(f"{kind.__name__}: {error}"[:500])
     state = recorder.state
-    recorder.emit(kinds.THREAD_ERROR.number, state.index, monotonic_ns(), 0, state.object, text, 0, stack)
+    recorder.emit(kinds.THREAD_ERROR.number, state.index, monotonic_ns(), 0, state.thing, text, 0, stack)
 
 
 # Joining ---------------------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 def begin_wait(kind: EventKind, number: int, other: int = 0, value: int = 0) -> ThreadState:
     """The current thread is about to call something that may block, called by the user two frames up from here."""
     recorder = active()
-    state = recorder.state
+    state: ThreadState = recorder.state
     # guarded's own frame, the wrapper's, then the user's; frames of ours are left out by the stack anyway
     state.wait_begins(kind.number, number, recorder.sites.stack(getframe(2)), other, value)
     return state
@@ -32,7 +32,7 @@ def end_wait(state: ThreadState, outcome: int, other: int | None = None, value: 
         return
     cpu, runq = state.reading(end)
     recorder.emit(
-        wait.kind, state.index, wait.since, end - wait.since, wait.object,
+        wait.kind, state.index, wait.since, end - wait.since, wait.thing,
         wait.other if other is None else other, wait.value if value is None else value,
         wait.stack, outcome, cpu, runq,
     )  # fmt: skip

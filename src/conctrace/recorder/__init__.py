@@ -16,7 +16,7 @@ current: Recorder | None = None
 
 def start(folder: str, role: int = 0) -> Recorder:
     """Start recording into the session's folder; raises OSError when that cannot be."""
-    global current  # noqa: PLW0603  # one recorder per process is the point
+    global current
     from .python import Recorder
 
     current = Recorder(folder, role)

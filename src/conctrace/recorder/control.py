@@ -14,23 +14,25 @@ if TYPE_CHECKING:
 class Control:
     """The mapped control page."""
 
-    __slots__ = ("_path", "_view", "detail", "flags", "per_process", "per_session")
+    __slots__ = ("_path", "_view", "detail", "flags", "per_process", "per_session", "values")
 
     def __init__(self, folder: str) -> None:
         self._path = f"{folder}/{layout.CONTROL_FILE}"
         self._view: Any = memoryview(open_mapped(self._path, layout.PAGE)).cast("B")
-        (magic, schema, abi, _on, self.detail, _snapshot, _collector, self.per_process, self.per_session, _undrained) = (
-            layout.CONTROL.unpack_from(self._view)
-        )
+        (
+            magic, schema, abi, _on, self.detail, _snapshot, _collector, self.per_process, self.per_session, _undrained,
+            values,
+        ) = layout.CONTROL.unpack_from(self._view)  # fmt: skip
         if (magic, schema, abi) != (layout.CONTROL_MAGIC, SCHEMA_VERSION, layout.ABI_VERSION):
             raise OSError(f"{self._path} is of another version of conctrace")
+        self.values = bool(values)
         #: ``flags[layout.CONTROL_ON_OFFSET]`` is 0 once the session is over.
         self.flags: Any = self._view
 
     def session_is_full(self) -> bool:
         """Whether the session has more undrained bytes than it may."""
         at = layout.CONTROL_UNDRAINED_OFFSET
-        return int.from_bytes(self._view[at : at + 8], "little") > self.per_session
+        return bool(int.from_bytes(self._view[at : at + 8], "little") > self.per_session)
 
     def collector_is_alive(self) -> bool:
         """Whether somebody will ever read what we write; a system call or three, so not for each record."""

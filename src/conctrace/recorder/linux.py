@@ -13,7 +13,6 @@ import errno
 import os
 import sys
 
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
@@ -48,7 +47,7 @@ class _QuickIntCall(_ctypes.CFuncPtr):
     _restype_ = _Int
 
 
-_libc = _ctypes.dlopen(None, 0)
+_libc = _ctypes.dlopen(None, 0)  # type: ignore[arg-type]  # None is the program itself
 
 
 def _function(call: Any, name: str, arguments: int) -> Any:
@@ -90,7 +89,7 @@ def _mapping(size: int, flags: int, descriptor: int) -> Any:
     address = _mmap(0, size, _PROT_READ_WRITE, flags, descriptor, 0)
     if address == -1:
         raise OSError(_ctypes.get_errno(), "mmap failed")
-    kind = _types.get(size)
+    kind: Any = _types.get(size)
     if kind is None:
         kind = _types[size] = type("Mapping", (_Mapping,), {"_length_": size, "_type_": _Byte})
     mapping = kind.from_address(address)
@@ -192,5 +191,3 @@ def collector_is_alive(control_path: str) -> bool:
         return int.from_bytes(answer[:2], "little") != fcntl.F_UNLCK
     finally:
         os.close(descriptor)
-
-

@@ -49,7 +49,7 @@ _budget = [0, 0]
 
 def use_recorder(recorder: Recorder) -> None:
     """All traced locks of this process record with `recorder` from now on."""
-    global _recorder  # noqa: PLW0603  # read on the hot path, where an attribute look-up more would be felt
+    global _recorder
     _recorder = recorder
 
 
@@ -173,7 +173,7 @@ class _Traced:
             hold = end - self.held_since
             cell.holds += 1
             cell.hold_ns += hold
-            if hold > cell.hold_max_ns:
+            if hold > cell.hold_max_ns:  # max() costs a call here
                 cell.hold_max_ns = hold
             if self._contended or hold >= SHORT_NS or cell.first[0] or _budget[1] or end >= _budget[0]:
                 self._record_hold(state, cell, end, hold)

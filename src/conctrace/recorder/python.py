@@ -130,26 +130,25 @@ class Recorder:
     # Records -----------------------------------------------------------------------------------------------
 
     def emit(
-        self, kind: int, thread: int, time: int, duration: int = 0, object: int = 0, other: int = 0, value: int = 0,
+        self, kind: int, thread: int, time: int, duration: int = 0, thing: int = 0, other: int = 0, value: int = 0,
         stack: int = 0, outcome: int = 0, cpu: int = 0, runq: int = 0,
     ) -> None:  # fmt: skip
         """Store one record (`events.schema.FIELDS`). Never blocks; what cannot be stored is counted."""
         if self.wipe[0] != _RECORDING and not self.alive:
             return
         segment = self._segment
-        if segment is not None:
-            slot = segment.next
-            segment.next = slot + 1
-            if slot >= segment.limit:
-                segment = None
         if segment is None:
             room = self._room_elsewhere(1)
-            if room is None:
-                return
-            segment, slot = room
+        else:
+            slot = segment.next
+            segment.next = slot + 1
+            room = (segment, slot) if slot < segment.limit else self._room_elsewhere(1)
+        if room is None:
+            return
+        segment, slot = room
         _store(
             segment.view, slot << RECORD_SHIFT,
-            time, duration, other, value, cpu, runq, object, thread, stack, sched_getcpu() & NO_CORE, outcome, kind,
+            time, duration, other, value, cpu, runq, thing, thread, stack, sched_getcpu() & NO_CORE, outcome, kind,
         )  # fmt: skip
 
     def define(self, definition: kinds.Definition, number: int, fields: tuple[str | int, ...]) -> None:
@@ -282,37 +281,37 @@ class Recorder:
         outcome = 0 if first and self.epoch > 1 else kinds.NOT_FROM_START.number
         return self.thread_begins(*_thread_facts(), outcome=0 if first else outcome)
 
-    def thread_begins(self, name: str, daemon: bool, object: int, outcome: int = 0) -> ThreadState:
+    def thread_begins(self, name: str, daemon: bool, thing: int, outcome: int = 0) -> ThreadState:
         """Announce the current thread: name, daemon, number of its Thread object."""
         index = self._next_thread
         self._next_thread = index + 1
         state = ThreadState(self, index)
         self.local.state = state
         time = monotonic_ns() if index else self.live.born
-        self.name_thread(state, name, daemon, object)
-        self.emit(kinds.THREAD_BEGIN.number, index, time, 0, object, 0, 0, 0, outcome)
+        self.name_thread(state, name, daemon, thing)
+        self.emit(kinds.THREAD_BEGIN.number, index, time, 0, thing, 0, 0, 0, outcome)
         return state
 
-    def name_thread(self, state: ThreadState, name: str, daemon: bool, object: int) -> None:
+    def name_thread(self, state: ThreadState, name: str, daemon: bool, thing: int) -> None:
         """Record a thread's name, again when it has changed."""
         from .._stdlib import get_native_id
 
         state.name = name
-        state.object = object
-        self.define(kinds.THREAD, state.index + 1, (name, get_native_id(), int(daemon), object))
+        state.thing = thing
+        self.define(kinds.THREAD, state.index + 1, (name, get_native_id(), int(daemon), thing))
 
     def thread_ends(self) -> None:
         """The current thread's last record."""
         state = self.state
-        self.emit(kinds.THREAD_END.number, state.index, monotonic_ns(), 0, state.object)
-        state.object = -1
+        self.emit(kinds.THREAD_END.number, state.index, monotonic_ns(), 0, state.thing)
+        state.thing = -1
 
     def thread_gone(self, state: ThreadState) -> None:
         """The interpreter let go of a thread's state: the thread is gone, or this is a forked child without it."""
         if self.wipe[0] != _RECORDING or state.epoch != self.epoch or not state.index:
             return
-        if state.object >= 0:
-            self.emit(kinds.THREAD_END.number, state.index, monotonic_ns(), 0, state.object)
+        if state.thing >= 0:
+            self.emit(kinds.THREAD_END.number, state.index, monotonic_ns(), 0, state.thing)
         state.close()
 
     # Tables -----------------------------------------------------------------------------------------------------
@@ -337,19 +336,24 @@ class Recorder:
     # Conveniences of patches -------------------------------------------------------------------------------------
 
     def call(
-        self, kind: int, began: int, frame: FrameType | None, *, object: int = 0, other: int = 0, value: int = 0,
+        self, kind: int, began: int, frame: FrameType | None, *, thing: int = 0, other: int = 0, value: int = 0,
         outcome: int = 0,
     ) -> None:  # fmt: skip
         """Record a call of the current thread that began at `began` and ends now."""
         now = monotonic_ns()
         stack = self.sites.stack(frame)
-        self.emit(kind, self.state.index, began, now - began, object, other, value, stack, outcome)
+        self.emit(kind, self.state.index, began, now - began, thing, other, value, stack, outcome)
 
     @property
     def detail(self) -> int:
         """The session's detail level, an index into `layout.DETAILS`."""
         detail: int = self._control.detail
         return detail
+
+    @property
+    def values(self) -> bool:
+        """Whether arguments of spans are recorded."""
+        return self._control.values
 
 
 def _is_the_programs(error: BaseException) -> bool:

@@ -48,7 +48,7 @@ class Sites:
 
     def stack(self, frame: FrameType | None) -> int:
         """Number of the stack from this frame outwards, at most STACK_DEPTH frames, conctrace's own left out."""
-        sites = []
+        sites: list[int] = []
         while frame is not None and len(sites) < STACK_DEPTH:
             if not frame.f_code.co_filename.startswith(OWN_FOLDER):
                 sites.append(self.site(frame))

@@ -28,12 +28,12 @@ _HELD_SIZE = layout.THREAD_HELD.size
 class CurrentWait:
     """What a thread waits for right now."""
 
-    __slots__ = ("kind", "object", "other", "since", "stack", "value")
+    __slots__ = ("kind", "other", "since", "stack", "thing", "value")
 
-    def __init__(self, since: int, kind: int, object: int, stack: int, other: int, value: int) -> None:
+    def __init__(self, since: int, kind: int, thing: int, stack: int, other: int, value: int) -> None:
         self.since = since
         self.kind = kind
-        self.object = object
+        self.thing = thing
         self.stack = stack
         self.other = other
         self.value = value
@@ -47,7 +47,7 @@ class ThreadState:
 
     __slots__ = (
         "__weakref__", "_entry", "_held_end", "_held_start", "_offset", "_recorder", "_seq", "_view", "_waits",
-        "cells", "epoch", "held", "held_at", "held_view", "index", "last_reading", "name", "object",
+        "cells", "epoch", "held", "held_at", "held_view", "index", "last_reading", "name", "thing",
     )  # fmt: skip
 
     def __init__(self, recorder: Recorder, index: int) -> None:
@@ -59,7 +59,7 @@ class ThreadState:
         self.held: list[Any] = []
         self.last_reading = 0
         self.name = ""
-        self.object = 0
+        self.thing = 0
         self._seq = 0
         self._waits: list[CurrentWait] = []
         self._entry = entry = recorder.take_entry("threads")
@@ -85,10 +85,10 @@ class ThreadState:
 
     # The current wait -------------------------------------------------------------------------------------
 
-    def wait_begins(self, kind: int, object: int, stack: int, other: int = 0, value: int = 0) -> int:
+    def wait_begins(self, kind: int, thing: int, stack: int, other: int = 0, value: int = 0) -> int:
         """This thread is about to block: say on what, where all can read it. Returns the time."""
         since = monotonic_ns()
-        wait = CurrentWait(since, kind, object, stack, other, value)
+        wait = CurrentWait(since, kind, thing, stack, other, value)
         self._waits.append(wait)
         self._show_wait(wait)
         return since
@@ -109,7 +109,7 @@ class ThreadState:
         seq = self._seq = self._seq + 1
         _pack_wait(
             self._view, self._offset + _HALVES[seq & 1],
-            seq, wait.since, wait.other, wait.value, wait.object, wait.stack, wait.kind, 0, seq,
+            seq, wait.since, wait.other, wait.value, wait.thing, wait.stack, wait.kind, 0, seq,
         )  # fmt: skip
 
     # Held locks (pushed and popped inline in `locks`, where it is hot) ----------------------------------------

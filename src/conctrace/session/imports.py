@@ -49,12 +49,12 @@ class PatchOnImport:
             if module is not None:
                 self._wanted[name](module)
         # Modules may be imported a second time (`test.support.import_fresh_module`), so none is struck off the list.
-        sys.meta_path.insert(0, self)  # type: ignore[arg-type]  # duck-typed, as importlib allows
+        sys.meta_path.insert(0, self)
 
     def undo(self) -> None:
         """Watch no longer."""
         if self in sys.meta_path:
-            sys.meta_path.remove(self)  # type: ignore[arg-type]
+            sys.meta_path.remove(self)
 
     def find_spec(self, name: str, path: Any, target: Any = None) -> Any:
         """Find the module by the other finders."""
@@ -64,7 +64,7 @@ class PatchOnImport:
         for finder in sys.meta_path:
             if finder is self or not hasattr(finder, "find_spec"):
                 continue
-            spec = finder.find_spec(name, path, target)
+            spec: Any = finder.find_spec(name, path, target)
             if spec is not None:
                 if spec.loader is not None and hasattr(spec.loader, "exec_module"):
                     spec.loader = _PatchingLoader(spec.loader, installed)

@@ -14,10 +14,10 @@ from ..settings import session_folder
 def _is_main_interpreter() -> bool:
     """Sub-interpreters have modules of their own, so this would start a second recorder in the process."""
     try:
-        import _interpreters as interpreters  # 3.13
+        import _interpreters as interpreters  # type: ignore[import-not-found,unused-ignore]  # 3.13
     except ImportError:
         try:
-            import _xxsubinterpreters as interpreters
+            import _xxsubinterpreters as interpreters  # type: ignore[import-not-found,unused-ignore]
         except ImportError:
             return True
     main, current = interpreters.get_main(), interpreters.get_current()
@@ -46,5 +46,5 @@ def _start() -> None:
 
 try:
     _start()
-except Exception:  # noqa: BLE001, S110  # the program wins; that the hook did not run is seen by its missing live page
+except Exception:  # the program wins; that the hook did not run is seen by its missing live page
     pass
