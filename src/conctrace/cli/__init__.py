@@ -13,20 +13,9 @@ from ..errors import ConctraceError, UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from argparse import Namespace
     from collections.abc import Callable
-    from typing import Protocol
 
-    from .parsing import Parser
-
-    class Verb(Protocol):
-        """What the module of a verb has to offer."""
-
-        EXAMPLES: str
-
-        def add_arguments(self, parser: Parser, /) -> None: ...
-
-        def run(self, args: Namespace, /) -> int: ...
+    from .parsing import Verb
 
 
 def _run() -> Verb:

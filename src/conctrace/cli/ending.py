@@ -84,8 +84,8 @@ class Ending:
             self._say_what_failed(done)
         if quiet:
             return
-        self._say_what_is_not_there()
         if done is not None:
+            self._say_what_is_not_there()
             self._say_summary(done)
         self._mention_earlier_ones()
 

@@ -10,12 +10,21 @@ from __future__ import annotations
 import argparse
 
 from ..errors import UsageError
+from .terminal import width
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import NoReturn
+    from typing import NoReturn, Protocol
 
-    from . import Verb
+    class Verb(Protocol):
+        """What the module of a verb has to offer."""
+
+        __doc__: str | None
+        EXAMPLES: str
+
+        def add_arguments(self, parser: Parser, /) -> None: ...
+
+        def run(self, args: argparse.Namespace, /) -> int: ...
 
 
 class Parser(argparse.ArgumentParser):
@@ -51,6 +60,13 @@ class Parser(argparse.ArgumentParser):
         return False
 
 
+class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
+    """Knows the terminal's width. argparse would import shutil to ask, 5 ms, for each start of a program."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, width=min(width(1), 100) - 2)
+
+
 def is_number(words: list[str]) -> bool:
     """Whether there is a word, and it can be the value of ``--wait``."""
     try:
@@ -65,7 +81,7 @@ def parse(name: str, verb: Verb, words: list[str]) -> argparse.Namespace:
         prog=f"conctrace {name}",
         description=verb.__doc__,
         epilog=verb.EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=_HelpFormatter,
         allow_abbrev=False,
     )
     verb.add_arguments(parser)
