@@ -173,7 +173,7 @@ class _Traced:
             hold = end - self.held_since
             cell.holds += 1
             cell.hold_ns += hold
-            if hold > cell.hold_max_ns:  # max() costs a call here
+            if hold > cell.hold_max_ns:  # noqa: PLR1730  # max() costs a call here
                 cell.hold_max_ns = hold
             if self._contended or hold >= SHORT_NS or cell.first[0] or _budget[1] or end >= _budget[0]:
                 self._record_hold(state, cell, end, hold)

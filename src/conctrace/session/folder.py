@@ -185,7 +185,7 @@ def _make_unique(root: str, stem: str) -> str:
 def _control_page(plan: Plan) -> bytes:
     page = layout.CONTROL.pack(
         layout.CONTROL_MAGIC, schema.SCHEMA_VERSION, layout.ABI_VERSION, 1, layout.DETAILS.index(plan.detail), 0, 0,
-        settings.UNDRAINED_PER_PROCESS, settings.UNDRAINED_PER_SESSION, 0,
+        settings.UNDRAINED_PER_PROCESS, settings.UNDRAINED_PER_SESSION, 0, plan.values,
     )  # fmt: skip
     return page.ljust(layout.PAGE, b"\0")
 

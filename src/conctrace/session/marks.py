@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 
-class span:  # reads as a keyword: with conctrace.span("load"):
+class span:  # noqa: N801  # reads as a keyword: with conctrace.span("load"):
     """Context manager: names the stretch of this thread between entering and leaving.
 
     Arguments are kept as text (`session.values.safe_repr`). A span is recorded when it is left, also by an exception.
@@ -28,7 +28,7 @@ class span:  # reads as a keyword: with conctrace.span("load"):
         self._args = args
         self._began = 0
 
-    def __enter__(self) -> span:  # typing.Self is not in 3.10
+    def __enter__(self) -> span:  # noqa: PYI034  # typing.Self is not in 3.10
         self._began = monotonic_ns() if _recorder.current is not None else 0
         return self
 
