@@ -42,7 +42,7 @@ def _lock_function(_original: Any) -> Any:
 
 
 def _rlock_function(original: Any) -> Any:
-    def RLock(*args: Any, **kwargs: Any) -> Any:  # the name it stands in for
+    def RLock(*args: Any, **kwargs: Any) -> Any:  # noqa: N802  # the name it stands in for
         if args or kwargs:  # the original judges arguments that it does not take
             return original(*args, **kwargs)
         return locks.new_rlock(getframe(1))
