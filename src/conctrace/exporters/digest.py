@@ -24,10 +24,10 @@ def end_of_process(trace: Trace, process: Process) -> int:
 
 def end_of_thread(trace: Trace, key: ThreadKey) -> int:
     """When a thread ended, or its process, or the trace."""
-    thread = trace.threads[key]
-    if thread.end is not None:
+    thread = trace.threads.get(key)
+    if thread is not None and thread.end is not None:
         return thread.end
-    return max(end_of_process(trace, trace.processes[key[0]]), thread.start)
+    return max(end_of_process(trace, trace.processes[key[0]]), thread.start if thread else 0)
 
 
 def wait_end(trace: Trace, wait: Wait) -> int:

@@ -7,7 +7,7 @@ import signal
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ..model.trace import End, Object, Process, Site, ThreadKey, Trace
+    from ..model.trace import End, Object, ObjectKey, Process, Site, ThreadKey, Trace
 
 
 def process_label(process: Process) -> str:
@@ -33,6 +33,12 @@ def thread_name(trace: Trace, key: ThreadKey, seen_from: ThreadKey | None = None
 def object_title(thing: Object) -> str:
     """``Lock lock``, or ``Lock@race.py:3`` for one without a name."""
     return f"{thing.kind} {thing.name}" if thing.name else thing.label
+
+
+def title_of(trace: Trace, key: ObjectKey) -> str:
+    """The same for a thing whose definition may have been lost."""
+    thing = trace.objects.get(key)
+    return object_title(thing) if thing else f"object #{key[1]}"
 
 
 def place(site: Site | None) -> str:

@@ -293,7 +293,7 @@ class _Export:
                 by_track.setdefault((hold.thread[0], hold.object), []).append(hold)
         names: Tally[tuple[ProcessKey, str]] = Tally()
         for number, ((process, key), holds) in enumerate(by_track.items(), 1):
-            name = words.object_title(self.trace.objects[key])
+            name = words.title_of(self.trace, key)
             names[process, name] += 1
             nth = names[process, name]
             yield from self._hold_track(number, f"{name} #{nth}" if nth > 1 else name, holds)
@@ -302,14 +302,14 @@ class _Export:
         """One slice named for the object with its holds inside: the outer one gives the track its name."""
         lane = self.lane(holds[0].thread)
         drawn = list(self._hold_times(sorted(holds, key=lambda hold: hold.start)))
-        thing = self.trace.objects[holds[0].object]
+        about = self._where((), holds[0].object)
         yield chrome.async_begin(
             lane,
             drawn[0][1],
             name,
             "hold",
             number,
-            chrome.words({"object": thing.label, "object_site": words.place(thing.site)}),
+            chrome.words(about),
         )
         for hold, start, end in drawn:
             held = f"held by {words.thread_name(self.trace, hold.thread)}"

@@ -75,4 +75,4 @@ def _cleaner(places: Places, include: frozenset[str]) -> Callable[[object], obje
 
 @lru_cache
 def _asset(name: str) -> str:
-    return files(__package__).joinpath("templates", name).read_text(encoding="utf-8")
+    return files(__package__).joinpath("templates").joinpath(name).read_text(encoding="utf-8")

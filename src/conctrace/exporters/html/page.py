@@ -328,7 +328,8 @@ class _Maker:
         return [(heading, losses) for heading, losses in grouped if losses]
 
     def since_start(self, time: int) -> str:
-        return f"+{words.duration(max(0, time - self.trace.facts.start))}"
+        since = time - self.trace.facts.start
+        return f"+{words.duration(since)}" if since > 0 else "0"
 
 
 def _lock_part(counts: digest.LockTotals | Totals, thread: str, where: str) -> LockPart:

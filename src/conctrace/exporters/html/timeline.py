@@ -28,6 +28,9 @@ LANE_HEIGHT = 22
 BAR_TOP, BAR_HEIGHT = 4, 11
 STRIP_TOP, STRIP_HEIGHT = 16, 3
 
+#: Between two bars that touch, so that they are seen as two.
+GAP = 0.5
+
 LANES = 60
 BARS = 2500
 ARROWS = 200
@@ -158,7 +161,7 @@ class _Drawing:
 
     def bar(self, start: int, end: int, kind: str, title: str) -> Bar:
         x = self.x(start)
-        return Bar(x, round(max(self.x(end) - x, 0.8), 1), kind, title)
+        return Bar(x, round(max(self.x(end) - x - GAP, 0.8), 1), kind, title)
 
     # Lanes -----------------------------------------------------------------------------------------------
 
@@ -225,7 +228,7 @@ class _Drawing:
         for hold in self.trace.holds:
             if hold.thread in shown:
                 end = digest.end_of_thread(self.trace, hold.thread) if hold.end is None else hold.end
-                name = words.object_title(self.trace.objects[hold.object])
+                name = words.title_of(self.trace, hold.object)
                 found[hold.thread, "hold"].append(self.stretch(hold.start, end, f"{name} held"))
         for span in self.trace.spans:
             if span.thread in shown and span.category == "span":
@@ -273,8 +276,8 @@ def _merge(pieces: list[_Stretch], gap: float) -> list[_Stretch]:
         last = merged[-1] if merged else None
         if last is None or piece.start - last.end > gap:
             merged.append(_Stretch(piece.start, piece.end, piece.title, piece.count, piece.total))
-        elif piece.start < last.end and min(piece.end, last.end) - piece.start > gap:
-            # One inside the other, both to be seen.
+        elif min(piece.total, last.total) > 8 * gap:
+            # Two that can be told apart stay two.
             merged.append(_Stretch(piece.start, piece.end, piece.title, piece.count, piece.total))
         elif last.count == 1 and piece.total < gap < last.total:
             # Too short to be seen beside a long one: the long one keeps its words.

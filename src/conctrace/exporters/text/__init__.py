@@ -1,0 +1,1 @@
+"""Plain text made from a trace."""
