@@ -59,9 +59,10 @@ def threads_live_within_their_process(trace: Trace) -> Iterator[str]:
 
 def slices_lie_within_their_thread(trace: Trace) -> Iterator[str]:
     """Waits and spans belong to a known thread and lie inside its life."""
-    for piece in (*trace.waits, *trace.spans):
-        name = getattr(piece, "label", None) or getattr(piece, "name", "")
-        yield from _outside(trace, piece.thread, piece.start, piece.end, name)
+    for wait in trace.waits:
+        yield from _outside(trace, wait.thread, wait.start, wait.end, wait.label)
+    for span in trace.spans:
+        yield from _outside(trace, span.thread, span.start, span.end, span.name)
 
 
 def _outside(trace: Trace, key: ThreadKey, start: int, end: int | None, name: str) -> Iterator[str]:
@@ -77,9 +78,11 @@ def _outside(trace: Trace, key: ThreadKey, start: int, end: int | None, name: st
 def slices_of_a_thread_nest(trace: Trace) -> Iterator[str]:
     """Two slices of one thread are apart, or one lies inside the other."""
     by_thread: dict[ThreadKey, list[tuple[int, int]]] = defaultdict(list)
-    for piece in (*trace.waits, *trace.spans):
-        if piece.end is not None:
-            by_thread[piece.thread].append((piece.start, -piece.end))
+    for wait in trace.waits:
+        if wait.end is not None:
+            by_thread[wait.thread].append((wait.start, -wait.end))
+    for span in trace.spans:
+        by_thread[span.thread].append((span.start, -span.end))
     for key, pieces in by_thread.items():
         yield from _crossings(trace.threads[key].name, pieces)
 
@@ -112,9 +115,10 @@ def things_are_known(trace: Trace) -> Iterator[str]:
     for wait in trace.waits:
         if wait.object is not None and wait.object not in trace.objects:
             yield f"{wait.label}: for an object that is not in the trace"
-    for piece in (*trace.holds, *trace.totals):
-        if piece.object not in trace.objects or piece.thread not in trace.threads:
-            yield f"object {piece.object[1]} or thread {piece.thread[1]} of a hold or total is not in the trace"
+    pairs = {(hold.object, hold.thread) for hold in trace.holds} | {(row.object, row.thread) for row in trace.totals}
+    for thing, thread in pairs:
+        if thing not in trace.objects or thread not in trace.threads:
+            yield f"object {thing[1]} or thread {thread[1]} of a hold or total is not in the trace"
 
 
 def causes_come_before_effects(trace: Trace) -> Iterator[str]:
