@@ -13,15 +13,17 @@ from __future__ import annotations
 
 import os
 import queue
-from collections.abc import Callable
 from multiprocessing import get_context
 from struct import Struct
-from typing import TYPE_CHECKING, Any
 
-from ..events.ids import Nonce
-
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from multiprocessing.process import BaseProcess
+    from typing import Any, TypeAlias
+
+    from ..events.ids import Nonce
+
 
 #: Rows are sent while fewer messages than this are unacknowledged; a block of rows has half a megabyte at most.
 WINDOW = 64
@@ -29,12 +31,12 @@ WINDOW = 64
 CAPACITY = 4 * WINDOW
 
 #: Messages: ("records", number, nonce, segment, first, rows), ("facts", number, kind, nonce, facts), ("finish", number, facts)
-Message = tuple[Any, ...]
+Message: TypeAlias = "tuple[Any, ...]"
 
 _ACK = Struct("<Q")
 
 
-class WriterGone(Exception):
+class WriterGoneError(Exception):
     """The writer died before it took everything."""
 
 
@@ -52,7 +54,7 @@ class Channel:
 
     def start_writer(self, target: Callable[[WriterEnd], None], close: tuple[int, ...]) -> BaseProcess:
         """Forks the writer, which runs `target`; it closes the descriptors that are the collector's alone."""
-        process = self._context.Process(target=_run_writer, args=(self, target, close), name="conctrace-writer")
+        process = self._context.Process(target=self._run_writer, args=(target, close), name="conctrace-writer")
         process.start()
         os.close(self._ack_to)
         os.set_blocking(self.acks, False)
@@ -84,6 +86,13 @@ class Channel:
         if len(data) >= _ACK.size:
             (self.acked,) = _ACK.unpack(data[-_ACK.size :])
 
+    def _run_writer(self, target: Callable[[WriterEnd], None], close: tuple[int, ...]) -> None:
+        """In the writer's process: keeps its own ends only."""
+        self._queue._writer.close()  # noqa: SLF001  # see the module's docstring
+        for descriptor in (self.acks, *close):
+            os.close(descriptor)
+        target(WriterEnd(self._queue, self._ack_to))
+
     def _put(self, what: str, *rest: Any) -> int:
         self._number += 1
         message = (what, self._number, *rest)
@@ -92,7 +101,7 @@ class Channel:
                 self._queue.put(message, timeout=1)
             except queue.Full:
                 if self.writer is not None and not self.writer.is_alive():
-                    raise WriterGone from None
+                    raise WriterGoneError from None
             else:
                 return self._number
 
@@ -115,11 +124,3 @@ class WriterEnd:
     def ack(self, number: int) -> None:
         """Says that every message up to this one is in the file."""
         os.write(self._ack_to, _ACK.pack(number))
-
-
-def _run_writer(channel: Channel, target: Callable[[WriterEnd], None], close: tuple[int, ...]) -> None:
-    """In the writer's process: keeps its own ends only."""
-    channel._queue._writer.close()
-    for descriptor in (channel.acks, *close):
-        os.close(descriptor)
-    target(WriterEnd(channel._queue, channel._ack_to))

@@ -17,16 +17,21 @@ from __future__ import annotations
 import os
 import time
 from collections import deque
-from collections.abc import Iterator
-from typing import Any, Protocol
+from contextlib import suppress
 
 from ..events import kinds, layout
-from ..events.ids import Nanoseconds, Nonce
 from ..events.schema import RECORD, RECORD_SIZE
 from ..tracefile import format as form
 from . import tables
 from .liveness import Life
 from .segment import BLOCK_ROWS, PATIENCE_NS, Segment
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any, Protocol
+
+    from ..events.ids import Nanoseconds, Nonce
 
 #: Rows of a process that records little are taken together after so long; they are safe where they are.
 BATCH_NS: Nanoseconds = 200_000_000
@@ -39,19 +44,21 @@ _STARTS = (kinds.PROCESS_FORK.number, kinds.PROCESS_START.number)
 _PROGRAM = layout.ROLES[0]
 
 
-class Sink(Protocol):
-    """Where rows and facts go; each gets a number, and is safe once `acked` has reached it."""
+if TYPE_CHECKING:
 
-    acked: int
+    class Sink(Protocol):
+        """Where rows and facts go; each gets a number, and is safe once `acked` has reached it."""
 
-    def room(self) -> bool:
-        """Whether it wants more rows now."""
+        acked: int
 
-    def records(self, nonce: Nonce, segment: int, first: int, rows: bytes) -> int:
-        """Hands on rows of a segment."""
+        def room(self) -> bool:
+            """Whether it wants more rows now."""
 
-    def facts(self, kind: int, nonce: Nonce, facts: dict[str, Any]) -> int:
-        """Hands on a block of another kind."""
+        def records(self, nonce: Nonce, segment: int, first: int, rows: bytes) -> int:
+            """Hands on rows of a segment."""
+
+        def facts(self, kind: int, nonce: Nonce, facts: dict[str, Any]) -> int:
+            """Hands on a block of another kind."""
 
 
 class Image:
@@ -167,16 +174,14 @@ class Drain:
             self.died(older, newer.facts["born_ns"])
 
     def _attach(self, name: str, now: Nanoseconds) -> None:
-        nonce, seq = (int(part, base) for part, base in zip(name.split("."), (16, 10)))
+        nonce, seq = (int(part, base) for part, base in zip(name.split("."), (16, 10), strict=False))
         image = self.images.get(nonce)
         if image is None:
             self._incomplete = nonce not in self._known
         elif seq not in image.segments and image.state < CLOSED and image.facts["readable"]:
-            try:
+            with suppress(FileNotFoundError):
                 image.add(Segment(os.path.join(self.folder, name), seq), now)
                 self._holding[nonce] = image
-            except FileNotFoundError:
-                pass
 
     # The images -------------------------------------------------------------------------------------------
 
@@ -312,10 +317,8 @@ def _children(rows: bytes) -> Iterator[int]:
 
 
 def _unlink_quietly(path: str) -> None:
-    try:
+    with suppress(FileNotFoundError):
         os.unlink(path)
-    except FileNotFoundError:
-        pass
 
 
 def _wall_ns() -> Nanoseconds:

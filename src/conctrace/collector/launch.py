@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+from contextlib import suppress
 
 from ..errors import SessionError
 from ..session import folder as sessions
@@ -69,11 +70,9 @@ class Collector:
         self.commands = self.results = -1
 
     def _send(self, command: dict[str, Any]) -> None:
-        try:
+        # A dead collector is noticed at the other pipe, whose end `read_result` meets.
+        with suppress(BrokenPipeError):
             os.write(self.commands, json.dumps(command).encode() + b"\n")
-        except BrokenPipeError:
-            # It is dead; the end of `results` says so to whoever waits there.
-            pass
 
 
 def launch(folder: str) -> Collector:
@@ -100,13 +99,29 @@ def _become_collector(folder: str, control: int, commands: int, results: int) ->
     status = 1
     try:
         detach(keep=(control, commands, results))
-        from .loop import run
-
-        status = run(folder, control, commands, results)
-    except BaseException:
+        status = _collect(folder, control, commands, results)
+    except BaseException:  # noqa: BLE001  # there is nobody above to raise it to
         log_failure(folder, "collector")
     finally:
         os._exit(status)
+
+
+def _collect(folder: str, control: int, commands: int, results: int) -> int:
+    """Starts the writer before it imports what the collector itself needs: both then import at the same time."""
+    import gc
+    from functools import partial
+
+    # Both processes are short-lived or hold little; importing is a tenth faster without it.
+    gc.disable()
+    from . import writer
+    from .channel import Channel
+
+    plan = sessions.load(folder)
+    channel = Channel()
+    channel.start_writer(partial(writer.run, folder, plan, results), close=(control, commands))
+    from .loop import run
+
+    return run(folder, plan, channel, control, commands, results)
 
 
 def detach(keep: tuple[int, ...]) -> None:
@@ -134,16 +149,11 @@ def log_failure(folder: str, who: str) -> None:
     """Puts the traceback of the exception at hand into the session folder, where ``recover`` finds it."""
     import traceback
 
-    try:
-        with open(os.path.join(folder, sessions.LOG_FILE), "a", encoding="utf-8") as log:
-            log.write(f"{who} {os.getpid()}:\n{traceback.format_exc()}\n")
-    except OSError:
-        pass
+    with suppress(OSError), open(os.path.join(folder, sessions.LOG_FILE), "a", encoding="utf-8") as log:
+        log.write(f"{who} {os.getpid()}:\n{traceback.format_exc()}\n")
 
 
 def _close_quietly(descriptor: int) -> None:
-    try:
+    # The one that listed the descriptors is closed already.
+    with suppress(OSError):
         os.close(descriptor)
-    except OSError:
-        # The one that listed the descriptors is closed already.
-        pass

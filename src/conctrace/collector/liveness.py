@@ -12,11 +12,10 @@ import os
 import select
 
 
-
 class Life:
     """Watches one process; `descriptor` is to be polled, or -1 when there is nothing left to wait for."""
 
-    __slots__ = ("descriptor", "pid", "_start_ticks")
+    __slots__ = ("_start_ticks", "descriptor", "pid")
 
     def __init__(self, pid: int, start_ticks: int | None, namespace: int | None = None) -> None:
         """Finds the process by what it says of itself; a pid of another pid namespace is looked up first."""
@@ -101,5 +100,3 @@ def _pid_here(pid: int, namespace: int, ticks: int | None) -> int:
 def _innermost_pid(name: str) -> int:
     with open(f"/proc/{name}/status", encoding="ascii", errors="replace") as file:
         return next((int(line.split()[-1]) for line in file if line.startswith("NSpid:")), 0)
-
-

@@ -15,20 +15,27 @@ import os
 import select
 import signal
 import time
-from collections.abc import Iterable
-from functools import partial
-from typing import Any
+from contextlib import suppress
 
 from ..events import layout
 from ..session import folder as sessions
 from ..tracefile import format as form
-from . import drain as draining
-from .channel import Channel, WriterGone
+from .channel import Channel, WriterGoneError
 from .drain import Drain
 from .liveness import Life, lives
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import Any
+
+    from ..session.folder import Plan
+    from . import drain as draining
+
 BUSY_MS = 10
 IDLE_MS = 50
+#: What has just begun or done something is likely to do more: a child may come and go.
+LINGER_NS = 500_000_000
 #: Two looks at a segment of a living process lie at least so far apart; see `segment`.
 CLOSING_MS = 1
 #: A child that a record speaks of is given so long to show up, beyond its parent's end.
@@ -39,18 +46,22 @@ NEVER = 1 << 63
 RUNNING, CLOSING, ENDING = range(3)
 
 
-def run(folder: str, control: int, commands: int, results: int) -> int:
-    """Collects a session to its end; returns the collector's exit status."""
-    return _Loop(folder, control, commands, results).run()
+def run(folder: str, plan: Plan, channel: Channel, control: int, commands: int, results: int) -> int:
+    """Collects a session to its end, into a channel whose writer runs; returns the collector's exit status."""
+    return _Loop(folder, plan, channel, control, commands, results).run()
 
 
 class _Loop:
-    def __init__(self, folder: str, control: int, commands: int, results: int) -> None:
+    def __init__(self, folder: str, plan: Plan, channel: Channel, control: int, commands: int, results: int) -> None:
+        assert channel.writer is not None
         self._folder = folder
+        self._plan = plan
+        self._channel = channel
+        self._writer = channel.writer
+        self._drain = Drain(folder, control, channel)
         self._control = control
         self._commands = commands
         self._results = results
-        self._plan = sessions.load(folder)
         self._poll = select.poll()
         self._unread = b""
         self._main: dict[str, Any] = {}
@@ -62,28 +73,18 @@ class _Loop:
         self._deadline_ns = NEVER
         self._ended_ns = 0
         self._stage = RUNNING
+        self._busy_until_ns = time.monotonic_ns() + LINGER_NS
         self._lives: dict[int, draining.Image] = {}
 
     def run(self) -> int:
         signal.signal(signal.SIGTERM, self._on_sigterm)
         os.pwrite(self._control, os.getpid().to_bytes(4, "little"), layout.CONTROL_COLLECTOR_OFFSET)
-        self._start_writer()
-        self._drain = Drain(self._folder, self._control, self._channel)
         for descriptor in (self._commands, self._channel.acks, self._writer.sentinel):
             self._poll.register(descriptor, select.POLLIN)
-        try:
+        with suppress(WriterGoneError):
             while self._turn():
                 pass
-        except WriterGone:
-            pass
         return self._leave()
-
-    def _start_writer(self) -> None:
-        from . import writer
-
-        self._channel = Channel()
-        main = partial(writer.run, self._folder, self._plan, self._results)
-        self._writer: Any = self._channel.start_writer(main, close=(self._control, self._commands))
 
     def _turn(self) -> bool:
         """One round; False when the writer has ended."""
@@ -128,7 +129,9 @@ class _Loop:
 
     def _finish(self) -> None:
         self._stage = ENDING
-        still_open = [image.nonce for image in self._drain.images.values() if not image.seen["dead"] and image.is_program]
+        still_open = [
+            image.nonce for image in self._drain.images.values() if not image.seen["dead"] and image.is_program
+        ]
         self._channel.finish({"ended_ns": self._ended_ns, "open": still_open, "main_pid": self._main.get("pid")})
 
     def _leave(self) -> int:
@@ -194,10 +197,8 @@ class _Loop:
 
     def say(self, result: dict[str, Any]) -> None:
         """A result for the waiter, if there still is one."""
-        try:
+        with suppress(BrokenPipeError):
             os.write(self._results, json.dumps(result).encode() + b"\n")
-        except BrokenPipeError:
-            pass
 
     # When it is over ----------------------------------------------------------------------------------------
 
@@ -206,10 +207,13 @@ class _Loop:
             return None
         if self._stage == CLOSING and self._channel.room():
             return 0
-        usual = BUSY_MS if self._drain.busy or self._stage == CLOSING else IDLE_MS
+        now = time.monotonic_ns()
+        if self._drain.busy:
+            self._busy_until_ns = now + LINGER_NS
+        usual = BUSY_MS if now < self._busy_until_ns or self._stage == CLOSING else IDLE_MS
         if not self._main_has_ended:
             return usual
-        left = (self._deadline_ns - time.monotonic_ns()) // 1_000_000 + 1
+        left = (self._deadline_ns - now) // 1_000_000 + 1
         return max(0, min(usual, left, BUSY_MS))
 
     @property

@@ -8,11 +8,15 @@ not gone yet.
 from __future__ import annotations
 
 import os
-from typing import Any
 
 from ..events import kinds
-from ..events.ids import Nonce
 from ..events.schema import MORE_PAYLOAD, RECORD, RECORD_SIZE, unpack_payload
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from ..events.ids import Nonce
 
 #: Kinds of objects that get their names from the source, and how the calls that make them are named.
 CALLEES = frozenset({"Lock", "RLock", "allocate_lock"})
@@ -48,7 +52,7 @@ class NameFinder:
             self._look_up(*site)
 
     def found(self) -> dict[str, str]:
-        """ "file:line" → name, of every lock whose source was found and says one."""
+        """Where ("file:line") → name, of every lock whose source was found and says one."""
         return {place: name for place, name in self._names.items() if name}
 
     def describe(self, nonce: Nonce, main_pid: int | None) -> dict[str, Any]:

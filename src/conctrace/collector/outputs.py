@@ -8,20 +8,22 @@ where it was asked for goes into a folder of its own in the temp folder, and if 
 from __future__ import annotations
 
 import os
-import shutil
 import stat
-from typing import TYPE_CHECKING, Any
+from contextlib import suppress
 
 from ..errors import ConctraceError
-from ..session import folder as sessions
-from ..session.folder import Plan
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
+    from typing import Any
 
     from ..model.trace import Trace
+    from ..session.folder import Plan
 
 _TRACE = ".ctrace"
+#: extension → module below `exporters` that its format imports when it is used
+_EXPORTERS = {".json": "chrome.export", ".json.gz": "chrome.export", ".html": "html"}
 
 
 class Result:
@@ -41,19 +43,18 @@ class Result:
         return {name: getattr(self, name) for name in ("summary", "written", "failed", "fallback")}
 
 
-def import_all(outputs: list[str]) -> None:
-    """Imports what `export` will need for these outputs."""
-    import ast
-    import tokenize
-
-    from ..exporters import format_for, summary
-    from ..model import builder
-    from ..tracefile import reader, source_names
-
-    del ast, tokenize, summary, builder, reader, source_names
+def modules_for(outputs: list[str]) -> Iterator[str]:
+    """Names of the modules that `export` and the search for names will import for these outputs, first needed first."""
+    package = __package__.rpartition(".")[0]
+    yield f"{package}.tracefile.reader"
+    yield f"{package}.model.builder"
+    yield f"{package}.exporters.summary"
     for path in outputs:
-        # A format's code is imported when its function is called; this asks for it by its module.
-        _import_format(format_for(path).extensions[0])
+        extension = next((each for each in _EXPORTERS if path.lower().endswith(each)), None)
+        if extension is not None:
+            yield f"{package}.exporters.{_EXPORTERS[extension]}"
+    yield f"{package}.tracefile.source_names"
+    yield "tokenize"
 
 
 def export(path: str, plan: Plan) -> Result:
@@ -74,7 +75,7 @@ class _Outputs:
         # Read from where it is now, before it goes: moving costs nothing, copying a large one does.
         trace = self._guard(self._path, self._build)
         for output in traces:
-            self._write(output, lambda temporary: shutil.copyfile(self._path, temporary))
+            self._write(output, lambda temporary: _copy(self._path, temporary))
         for output in others:
             self._export(output, trace)
         if not self._saved and (self._result.failed or not self._result.written):
@@ -116,7 +117,7 @@ class _Outputs:
 
     def _save_trace(self) -> None:
         name = self._plan.fallback_name + _TRACE
-        self._saved = self._write_fallback(name, lambda temporary: shutil.copyfile(self._path, temporary))
+        self._saved = self._write_fallback(name, lambda temporary: _copy(self._path, temporary))
 
     def _write_fallback(self, name: str, fill: Callable[[str], Any]) -> bool:
         import tempfile
@@ -136,7 +137,7 @@ class _Outputs:
             return make()
         except ConctraceError as error:
             self._fail(output, str(error))
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  # a broken exporter must not take the others' files with it
             from .launch import log_failure
 
             log_failure(os.path.dirname(self._path), f"making {output}")
@@ -161,11 +162,15 @@ def _write_whole(path: str, fill: Callable[[str], Any]) -> None:
         os.chmod(temporary, 0o666 & ~_umask())
         os.replace(temporary, path)
     except BaseException:
-        try:
+        with suppress(OSError):
             os.unlink(temporary)
-        except OSError:
-            pass
         raise
+
+
+def _copy(source: str, path: str) -> None:
+    import shutil
+
+    shutil.copyfile(source, path)
 
 
 def _write_file(path: str, content: bytes) -> None:
@@ -185,16 +190,3 @@ def _where(error: Exception) -> str:
         frame = frame.tb_next
     place = f" ({os.path.basename(frame.tb_frame.f_code.co_filename)}:{frame.tb_lineno})" if frame else ""
     return f"{type(error).__name__}: {error}{place}"
-
-
-def _import_format(extension: str) -> None:
-    from importlib import import_module
-
-    module = {".json": "chrome", ".json.gz": "chrome", ".html": "html"}.get(extension)
-    if module is not None:
-        import_module(f"..exporters.{module}", __package__)
-
-
-def session_trace(folder: str) -> str:
-    """Where a session's trace file is."""
-    return os.path.join(folder, sessions.TRACE_FILE)

@@ -10,13 +10,11 @@ from __future__ import annotations
 import os
 import select
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import SessionError, TraceFileError
 from ..events import layout
-from ..events.ids import Nanoseconds, Nonce
 from ..session import folder as sessions
-from ..session.folder import Plan
 from ..tracefile import format as form
 from ..tracefile.reader import read_blocks
 from ..tracefile.writer import TraceWriter
@@ -24,6 +22,10 @@ from .drain import Drain
 from .loop import CLOSING_MS
 from .names import NameFinder
 from .outputs import export
+
+if TYPE_CHECKING:
+    from ..events.ids import Nanoseconds, Nonce
+    from ..session.folder import Plan
 
 #: A writer that has lost its collector goes on until its queue is empty; it is given so long.
 _WRITER_SECONDS = 5.0

@@ -23,10 +23,13 @@ rows for the reader of the trace to count.
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 
 from ..events import kinds
-from ..events.ids import Nanoseconds
 from ..events.schema import RECORD_SIZE
+
+if TYPE_CHECKING:
+    from ..events.ids import Nanoseconds
 
 #: A hole in a segment that has a successor is waited for so long.
 PATIENCE_NS: Nanoseconds = 1_000_000_000
@@ -40,8 +43,20 @@ _MORE = kinds.MORE.number
 class Segment:
     """One segment file and how far it has been read; slots are counted from 0, which is the header."""
 
-    __slots__ = ("_descriptor", "_rest", "acked_by", "complete", "finished", "path", "seq", "settled", "size",
-                 "succeeded_ns", "taken", "sent")  # fmt: skip
+    __slots__ = (
+        "_descriptor",
+        "_rest",
+        "acked_by",
+        "complete",
+        "finished",
+        "path",
+        "sent",
+        "seq",
+        "settled",
+        "size",
+        "succeeded_ns",
+        "taken",
+    )  # fmt: skip
 
     def __init__(self, path: str, seq: int) -> None:
         self.path = path
@@ -136,7 +151,9 @@ class Segment:
         self._descriptor = -1
 
     def _kinds(self, slot: int, slots: int | None) -> bytes:
-        return self._rows(slot, self.measure() // RECORD_SIZE - slot if slots is None else slots)[RECORD_SIZE - 1 :: RECORD_SIZE]
+        return self._rows(slot, self.measure() // RECORD_SIZE - slot if slots is None else slots)[
+            RECORD_SIZE - 1 :: RECORD_SIZE
+        ]
 
     def _rows(self, slot: int, slots: int) -> bytes:
         rows = os.pread(self._descriptor, max(slots, 0) * RECORD_SIZE, slot * RECORD_SIZE)

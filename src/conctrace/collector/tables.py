@@ -9,12 +9,15 @@ counts when two looks agree.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
 from itertools import count
-from typing import Any
 
 from ..events import layout, schema
 from ..events.schema import unpack_payload
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from typing import Any
 
 _IDENTITY = (
     "nonce", "parent_nonce", "pid", "ppid", "start_ticks", "pidns", "born_ns", "wall_ns", "inherited_below",
@@ -29,7 +32,7 @@ def identity(page: bytes) -> dict[str, Any] | None:
     if len(page) < layout.PAGE or page[: len(layout.LIVE_MAGIC)] != layout.LIVE_MAGIC:
         return None
     _, version, abi, *values = layout.LIVE.unpack_from(page)
-    facts: dict[str, Any] = dict(zip(_IDENTITY, values))
+    facts: dict[str, Any] = dict(zip(_IDENTITY, values, strict=False))
     if not (facts["pid"] and facts["hexversion"]):
         return None
     facts["recorder"] = _word(layout.RECORDERS, facts["recorder"])
@@ -71,9 +74,9 @@ def totals(folder: str, nonce: int) -> list[dict[str, int]]:
 def _entries(
     folder: str, nonce: int, table: str, size: int, decode: Callable[[bytes], dict[str, Any] | None]
 ) -> list[dict[str, Any]]:
-    entries = []
+    entries: list[dict[str, Any]] = []
     for path in _chunks(folder, nonce, table):
-        content = _stable(path, size)
+        content = _stable(path)
         found = (decode(content[at : at + size]) for at in range(0, len(content) - size + 1, size))
         entries.extend(entry for entry in found if entry is not None)
     return entries
@@ -87,8 +90,8 @@ def _chunks(folder: str, nonce: int, table: str) -> Iterator[str]:
         yield path
 
 
-def _stable(path: str, size: int) -> bytes:
-    """A table's content of which each entry looked the same twice."""
+def _stable(path: str) -> bytes:
+    """A table's content that looked the same twice, or what the last look saw of one that never holds still."""
     content = _content(path)
     for _ in range(_LOOKS):
         again = _content(path)
@@ -130,7 +133,7 @@ def _totals(entry: bytes) -> dict[str, int] | None:
     half = _valid_half(entry, layout.TOTALS_HALF, layout.TOTALS_HALF_OFFSETS)
     if not used or half is None:
         return None
-    return {"object": obj, "thread": thread, "site": site, **dict(zip(layout.TOTALS_COUNTS, half))}
+    return {"object": obj, "thread": thread, "site": site, **dict(zip(layout.TOTALS_COUNTS, half, strict=False))}
 
 
 def _valid_half(entry: bytes, form: Any, offsets: tuple[int, ...]) -> tuple[int, ...] | None:

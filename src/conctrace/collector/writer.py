@@ -14,18 +14,22 @@ import json
 import os
 import signal
 import sys
-from typing import Any
+from contextlib import suppress
+from importlib import import_module
 
 from ..session import folder as sessions
-from ..session.folder import Plan
 from ..tracefile import format as form
 from ..tracefile.writer import TraceWriter
-from .channel import WriterEnd
 from .launch import log_failure
 from .names import NameFinder
+from .outputs import export, modules_for
 
-#: The target starts first: it gets the processors to itself for so long.
-PATIENCE_SECONDS = 0.03
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from ..session.folder import Plan
+    from .channel import WriterEnd
 
 
 def run(folder: str, plan: Plan, results: int, end: WriterEnd) -> None:
@@ -36,7 +40,7 @@ def run(folder: str, plan: Plan, results: int, end: WriterEnd) -> None:
     except EOFError:
         # The collector is gone: so is whoever would wait for more.
         safe = False
-    except BaseException:
+    except BaseException:  # noqa: BLE001  # there is nobody above to raise it to
         log_failure(folder, "writer")
         safe = False
     sys.exit(0 if safe else 1)
@@ -52,7 +56,7 @@ class _Writer:
         self._file = TraceWriter(self._path)
         self._file.write_facts(form.PLAN, 0, plan.as_dict())
         self._names = NameFinder(plan.cwd, plan.code)
-        self._prepared = False
+        self._to_import = list(modules_for(plan.outputs))
 
     def run(self) -> bool:
         """Everything up to the outputs; True when the session folder is not needed any more."""
@@ -63,12 +67,15 @@ class _Writer:
         return self._export()
 
     def _next(self) -> tuple[Any, ...]:
-        while True:
-            message = self._end.receive(None if self._prepared else PATIENCE_SECONDS)
+        """The next message; while there is none, what the end will need is imported, a module at a time."""
+        while self._to_import:
+            message = self._end.receive(0)
             if message is not None:
                 return message
-            self._prepared = True
-            prepare(self._plan.outputs)
+            prepare(self._to_import.pop(0))
+        message = self._end.receive()
+        assert message is not None
+        return message
 
     def _write(self, message: tuple[Any, ...]) -> None:
         what, _, *rest = message
@@ -91,8 +98,6 @@ class _Writer:
             self._say({"event": "open", "processes": processes})
 
     def _export(self) -> bool:
-        from .outputs import export
-
         self._say({"event": "exporting"})
         result = export(self._path, self._plan)
         self._say({"event": "done", **result.as_dict()})
@@ -108,11 +113,7 @@ class _Writer:
             pass
 
 
-def prepare(outputs: list[str]) -> None:
-    """Imports what exporting will need. What fails here fails again at the end, where it is reported."""
-    try:
-        from .outputs import import_all
-
-        import_all(outputs)
-    except Exception:
-        pass
+def prepare(module: str) -> None:
+    """Imports one module. What fails here fails again at the end, where it is reported."""
+    with suppress(Exception):
+        import_module(module)

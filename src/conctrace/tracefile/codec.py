@@ -22,7 +22,7 @@ _HEAD = Struct("<IIIQ")
 _WRAP = (1 << 64) - 1
 _ZLIB_LEVEL = 1
 
-assert FIELDS[0].name == "time" and FIELDS[0].code == "Q", "the first eight bytes of a record are its time"
+assert (FIELDS[0].name, FIELDS[0].code) == ("time", "Q"), "the first eight bytes of a record are its time"
 
 
 def encode(segment: int, first: int, rows: bytes) -> tuple[bytes, int]:
@@ -59,7 +59,7 @@ def decode(raw: bytes) -> tuple[int, int, bytes]:
 
 def _deltas(rows: bytes) -> bytes:
     times = _unpack(_column(rows, RECORD_SIZE))
-    return _pack([time - before & _WRAP for time, before in zip(times, (0, *times))])
+    return _pack([time - before & _WRAP for time, before in zip(times, (0, *times), strict=False)])
 
 
 def _put_times(rows: bytearray, deltas: bytearray) -> None:

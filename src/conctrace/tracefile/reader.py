@@ -15,15 +15,19 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from typing import Any
+from itertools import pairwise
 
 from ..errors import TraceFileError
 from ..events import kinds
 from ..events.schema import FIELDS, MORE_PAYLOAD, RECORD, RECORD_SIZE, SCHEMA_VERSION, unpack_payload
-from . import codec, format as form
+from . import codec
+from . import format as form
 from .writer import checksum
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from typing import Any, ClassVar
 
 _NAMES = tuple(field.name for field in FIELDS)
 _KIND_AT = RECORD_SIZE - 1
@@ -31,63 +35,80 @@ _KIND_AT = RECORD_SIZE - 1
 _SPECIAL = bytes(int(kind in (0, kinds.DEFINE.number, kinds.MORE.number)) for kind in range(256))
 
 
-@dataclass
+# Plain classes: three dataclasses would take 6 ms to make, which the user of an empty script waits for.
+
+
 class ImageData:
     """One process image, as recorded."""
 
-    nonce: int
-    #: identity from its live page: pid, ppid, parent_nonce, start_ticks, pidns, born_ns, wall_ns, inherited_below,
-    #: exec_generation, recorder, role, hexversion, command
-    facts: dict[str, Any] = field(default_factory=dict)
-    counters: dict[str, int] = field(default_factory=dict)
-    off_reason: str = ""
-    #: what the collector saw: dead, died_ns, holes, lost_segments, first_seen_ns, replaced_by (where exec replaced it)
-    seen: dict[str, Any] = field(default_factory=dict)
-    #: `schema.RECORD` tuples in the order of their slots, definitions taken out
-    records: list[tuple[int, ...]] = field(default_factory=list)
-    #: number of the definition → number defined → fields; the last one wins
-    definitions: dict[int, dict[int, list[str]]] = field(default_factory=dict)
-    #: last snapshot of the live totals: object, thread, site and `layout.TOTALS_COUNTS`
-    totals: list[dict[str, int]] = field(default_factory=list)
-    #: fields of each TOTALS definition: totals of objects that are gone
-    flushed_totals: list[list[str]] = field(default_factory=list)
-    #: last snapshot of the thread entries: thread, native_id, wait, held
-    threads: list[dict[str, Any]] = field(default_factory=list)
+    def __init__(self, nonce: int) -> None:
+        self.nonce = nonce
+        #: identity from its live page: pid, ppid, parent_nonce, start_ticks, pidns, born_ns, wall_ns,
+        #: inherited_below, exec_generation, recorder, role, hexversion, command
+        self.facts: dict[str, Any] = {}
+        self.counters: dict[str, int] = {}
+        self.off_reason = ""
+        #: what the collector saw: dead, died_ns, holes, lost_segments, first_seen_ns, replaced_by (the nonce of the
+        #: image that came after exec)
+        self.seen: dict[str, Any] = {"dead": False, "died_ns": None, "holes": 0, "lost_segments": 0}
+        #: `schema.RECORD` tuples in the order of their slots, definitions taken out
+        self.records: list[tuple[int, ...]] = []
+        #: number of the definition → number defined → fields; the last one wins
+        self.definitions: dict[int, dict[int, list[str]]] = {}
+        #: last snapshot of the live totals: object, thread, site and `layout.TOTALS_COUNTS`
+        self.totals: list[dict[str, int]] = []
+        #: fields of each TOTALS definition: totals of objects that are gone
+        self.flushed_totals: list[list[str]] = []
+        #: last snapshot of the thread entries: thread, native_id, wait, held
+        self.threads: list[dict[str, Any]] = []
 
 
-@dataclass
 class RawTrace:
     """A trace file, read."""
 
-    plan: dict[str, Any]
-    #: pid, status and ended_ns of the main process, as far as they are known
-    main: dict[str, Any]
-    images: dict[int, ImageData]
-    #: "file:line" → what the source calls the lock made there
-    names: dict[str, str]
-    complete: bool
-    #: one sentence when the file is cut or garbled
-    cut: str | None
-    ended_ns: int | None
-    schema: int
+    def __init__(
+        self,
+        *,
+        plan: dict[str, Any],
+        main: dict[str, Any],
+        images: dict[int, ImageData],
+        names: dict[str, str],
+        complete: bool,
+        cut: str | None,
+        ended_ns: int | None,
+        schema: int,
+    ) -> None:
+        self.plan = plan
+        #: pid, status and ended_ns of the main process, as far as they are known
+        self.main = main
+        self.images = images
+        #: "file:line" → what the source calls the lock made there
+        self.names = names
+        self.complete = complete
+        #: one sentence when the file is cut or garbled
+        self.cut = cut
+        self.ended_ns = ended_ns
+        self.schema = schema
 
 
-@dataclass(frozen=True)
 class Block:
     """One whole block of a file."""
 
-    kind: int
-    nonce: int
-    start: int
-    end: int
-    #: decompressed
-    payload: bytes
+    __slots__ = ("end", "kind", "nonce", "payload", "start")
+
+    def __init__(self, kind: int, nonce: int, start: int, end: int, payload: bytes) -> None:
+        self.kind = kind
+        self.nonce = nonce
+        self.start = start
+        self.end = end
+        #: decompressed
+        self.payload = payload
 
     def facts(self) -> dict[str, Any]:
-        """The JSON of a block that is not RECORDS; ValueError when it is none."""
+        """The JSON of a block that is not RECORDS; ValueError or TypeError when it is none."""
         facts = json.loads(self.payload)
         if not isinstance(facts, dict):
-            raise ValueError("not a JSON object")
+            raise TypeError("not a JSON object")
         return facts
 
 
@@ -118,16 +139,20 @@ class Blocks:
     def _block_at(self, start: int) -> Block | None:
         body = start + form.BLOCK.size
         if body > len(self._data):
-            return self._say_cut("a block's header is not whole")
+            self._say_cut("a block's header is not whole")
+            return None
         kind, _, length, nonce, check, raw_length = form.BLOCK.unpack_from(self._data, start)
         payload = memoryview(self._data)[body : body + length]
         if len(payload) < length:
-            return self._say_cut("a block is not whole")
+            self._say_cut("a block is not whole")
+            return None
         if checksum(kind, nonce, payload, raw_length) != check or raw_length > form.LARGEST_PAYLOAD:
-            return self._say_cut("a block's checksum is wrong")
+            self._say_cut("a block's checksum is wrong")
+            return None
         raw = _decompress(payload, raw_length)
         if raw is None:
-            return self._say_cut("a block cannot be decompressed")
+            self._say_cut("a block cannot be decompressed")
+            return None
         return Block(kind, nonce, start, body + length, raw)
 
     def _say_cut(self, why: str) -> None:
@@ -183,11 +208,6 @@ class _Gathered:
         for nonce, segments in self.pieces.items():
             if nonce in self.images:
                 _fill(self.images[nonce], segments)
-        for image in self.images.values():
-            image.seen.setdefault("dead", False)
-            image.seen.setdefault("died_ns", None)
-            image.seen.setdefault("holes", 0)
-            image.seen.setdefault("lost_segments", 0)
         cut = blocks.cut
         if cut is None and self.ended is None:
             cut = f"{path} ends at byte {blocks.end} without its last block: it was not finished"
@@ -222,7 +242,7 @@ class _Gathered:
     def _take_end(self, _nonce: int, facts: dict[str, Any]) -> None:
         self.ended = facts
 
-    _TAKERS = {
+    _TAKERS: ClassVar[dict[int, Callable[[_Gathered, int, dict[str, Any]], None]]] = {
         form.PLAN: _take_plan, form.MAIN: _take_main, form.NAMES: _take_names, form.IMAGE: _take_image,
         form.FINAL: _take_final, form.END: _take_end,
     }  # fmt: skip
@@ -277,7 +297,7 @@ def _fill(image: ImageData, segments: dict[int, list[tuple[int, bytes]]]) -> Non
 def _joined(pieces: list[tuple[int, bytes]]) -> tuple[bytes, int]:
     """The rows of one segment by slot, and how many slots between them nobody has."""
     pieces = sorted((first, rows) for first, rows in pieces if rows)
-    if all(first + len(rows) // RECORD_SIZE == after for (first, rows), (after, _) in zip(pieces, pieces[1:])):
+    if all(first + len(rows) // RECORD_SIZE == after for (first, rows), (after, _) in pairwise(pieces)):
         return b"".join(rows for _, rows in pieces), 0
     slots: dict[int, bytes] = {}
     for first, rows in pieces:
@@ -314,7 +334,7 @@ def _scan(image: ImageData, rows: bytes) -> int:
 
 def _define(image: ImageData, rows: bytes, of_kind: bytes, at: int) -> tuple[int, bool]:
     """Takes the definition in row `at`: how many rows it has, and whether it was whole."""
-    record = dict(zip(_NAMES, RECORD.unpack_from(rows, at * RECORD_SIZE)))
+    record = dict(zip(_NAMES, RECORD.unpack_from(rows, at * RECORD_SIZE), strict=False))
     length = record["value"]
     parts = -(-length // MORE_PAYLOAD) if length > 0 else 0
     more = bytes([kinds.MORE.number]) * parts

@@ -73,13 +73,15 @@ def _tuple_target(node: ast.AST, values: ast.Tuple, parents: dict[ast.AST, ast.A
     targets = assign.targets[0]
     if not isinstance(targets, ast.Tuple) or len(targets.elts) != len(values.elts):
         return ""
-    return next((_target(target) for target, value in zip(targets.elts, values.elts) if value is node), "")
+    return next(
+        (_target(target) for target, value in zip(targets.elts, values.elts, strict=False) if value is node), ""
+    )
 
 
 def _dict_key(node: ast.AST, display: ast.Dict, parents: dict[ast.AST, ast.AST]) -> str:
     """``LOCKS = {'a': Lock()}`` gives LOCKS['a']."""
     whole = _name(display, parents)
-    key = next((key for key, value in zip(display.keys, display.values) if value is node), None)
+    key = next((key for key, value in zip(display.keys, display.values, strict=False) if value is node), None)
     return f"{whole}[{ast.unparse(key)}]" if whole and key is not None else ""
 
 
@@ -87,7 +89,7 @@ def _parameter(node: ast.AST, arguments: ast.arguments) -> str:
     """``def work(lock=Lock())`` gives lock."""
     positional = [*arguments.posonlyargs, *arguments.args]
     defaults: list[tuple[ast.arg, ast.expr | None]] = [
-        *zip(reversed(positional), reversed(arguments.defaults)),
-        *zip(arguments.kwonlyargs, arguments.kw_defaults),
+        *zip(reversed(positional), reversed(arguments.defaults), strict=False),
+        *zip(arguments.kwonlyargs, arguments.kw_defaults, strict=False),
     ]
     return next((argument.arg for argument, default in defaults if default is node), "")

@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 import os
 import zlib
-from typing import Any
 
 from ..errors import SessionError
 from ..events.schema import SCHEMA_VERSION
 from ..session import folder as sessions
-from . import codec, format as form
+from . import codec
+from . import format as form
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 
 class TraceWriter:
