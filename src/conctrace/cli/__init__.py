@@ -69,9 +69,10 @@ options:
   --version   say which version this is, and exit
 
 examples:
-  conctrace run race.py            run race.py; writes race.ctrace, race.trace.json, race.report.html
-  conctrace run -m pytest -x       the same for a module; -x goes to pytest
-  conctrace run --help             what else `run` can do
+  conctrace run race.py        writes race.ctrace, race.trace.json (for Perfetto)
+                               and race.report.html
+  conctrace run -m pytest -x   the same for a module; -x goes to pytest
+  conctrace run --help         what else `run` can do
 """
 
 

@@ -37,4 +37,4 @@ def run(args: Namespace) -> int:
     for line in lines(raw):
         sys.stdout.write(line + "\n")
     sys.stdout.flush()
-    return traces.tell_cut(args.trace, raw)
+    return traces.tell_cut(raw)

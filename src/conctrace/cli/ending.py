@@ -81,19 +81,13 @@ class Ending:
         elif done is None:
             say(f"conctrace: the recording was interrupted; to see what there is: conctrace recover {self._folder}")
         else:
-            self._say_what_failed(done)
+            say_failures(done)
         if quiet:
             return
         if done is not None:
             self._say_what_is_not_there()
-            self._say_summary(done)
+            say_summary(done)
         self._mention_earlier_ones()
-
-    def _say_what_failed(self, done: dict[str, Any]) -> None:
-        for failure in done["failed"]:
-            say(f"conctrace: cannot write {failure['path']}: {failure['error']}")
-        if done["fallback"]:
-            say(f"conctrace: the trace is in {done['fallback']} instead")
 
     def _say_what_is_not_there(self) -> None:
         if self._program.is_python and "hook" not in self._events:
@@ -103,21 +97,35 @@ class Ending:
             )
         processes = self._events.get("open", {}).get("processes", [])
         if processes:
-            names = ", ".join(f"{process['name']} (pid {process['pid']})" for process in processes)
-            say(f"conctrace: still running, and marked open in the trace: {names} (to wait for them: --wait)")
-
-    def _say_summary(self, done: dict[str, Any]) -> None:
-        from ..exporters.summary import render
-
-        say(render(done["summary"], width=terminal.width(), colour=terminal.colour()).rstrip("\n"))
-        for path in done["written"]:
-            say(f"conctrace: wrote {short(path)}")
+            # The summary names them.
+            run = "process still runs and is" if len(processes) == 1 else "processes still run and are"
+            say(f"conctrace: {len(processes)} {run} marked open in the trace (to wait longer: --wait SECONDS)")
 
     def _mention_earlier_ones(self) -> None:
         count = sum(1 for folder in interrupted_sessions() if folder != self._folder)
         if count:
             runs = "an earlier recording was" if count == 1 else f"{count} earlier recordings were"
             say(f"conctrace: {runs} interrupted; to see: conctrace recover --list")
+
+
+def say_failures(result: dict[str, Any]) -> None:
+    """A line for each output that could not be written, and where the trace is instead."""
+    for failure in result["failed"]:
+        say(f"conctrace: cannot write {failure['path']}: {failure['error']}")
+    if result["fallback"]:
+        say(f"conctrace: the trace is in {result['fallback']} instead")
+
+
+def say_summary(result: dict[str, Any]) -> None:
+    """What the run was, and the files that tell more; of a trace that could not be read, only the files."""
+    if not result["summary"]:
+        for path in result["written"]:
+            say(f"conctrace: wrote {short(path)}")
+        return
+    from ..exporters.summary import render
+
+    about = {**result["summary"], "files": [short(path) for path in result["written"]]}
+    say(render(about, width=terminal.width(), colour=terminal.colour()).rstrip("\n"))
 
 
 def short(path: str) -> str:

@@ -36,4 +36,4 @@ def run(args: Namespace) -> int:
 
     raw = traces.read(args.trace)
     traces.write_all(args.trace, traces.build(raw), files)
-    return traces.tell_cut(args.trace, raw)
+    return traces.tell_cut(raw)

@@ -1,4 +1,6 @@
-"""Says what a trace holds: what ran, how it ended, the longest waits, what was lost."""
+"""Says what a trace holds: what ran and how it ended, the longest waits, what is
+missing.
+"""
 
 from __future__ import annotations
 
@@ -29,4 +31,4 @@ def run(args: Namespace) -> int:
     raw = traces.read(args.trace)
     shown = summary(traces.build(raw))
     print(render(shown, width=terminal.width(1), colour=terminal.colour(1)).rstrip("\n"))
-    return traces.tell_cut(args.trace, raw)
+    return traces.tell_cut(raw)

@@ -11,7 +11,9 @@ import os
 import time
 
 from ..errors import SessionError
+from ..session import folder as sessions
 from . import outputs
+from .ending import say_failures, say_summary
 from .places import interrupted_sessions
 from .terminal import say
 
@@ -44,26 +46,24 @@ def run(args: Namespace) -> int:
     if args.list:
         return _list(found)
     folder = _chosen(args.session, found)
-    from ..collector.recover import recover
-    from ..session import folder as sessions
+    files, elsewhere = _outputs(args.outputs, folder)
+    from ..collector.recovery import recover
 
-    plan = sessions.load(folder)
-    files, elsewhere = outputs.asked_for(args.outputs) if args.outputs else None, None
-    if files is None:
-        files, elsewhere = outputs.by_default(plan.fallback_name)
-    if elsewhere:
-        say(f"conctrace: the current folder cannot be written to; the trace goes to {elsewhere}")
     result = recover(folder, files)
-    for failure in result["failed"]:
-        say(f"conctrace: cannot write {failure['path']}: {failure['error']}")
-    for path in result["written"]:
-        say(f"conctrace: wrote {path}")
+    if elsewhere:
+        say(f"conctrace: the current folder cannot be written to; the trace is in {elsewhere}")
+    say_failures(result)
+    say_summary(result)
     return 2 if result["failed"] else 0
 
 
-def _list(found: list[str]) -> int:
-    from ..session import folder as sessions
+def _outputs(asked: list[str], folder: str) -> tuple[list[str], str | None]:
+    if asked:
+        return outputs.asked_for(asked), None
+    return outputs.by_default(sessions.load(folder).fallback_name)
 
+
+def _list(found: list[str]) -> int:
     if not found:
         say("conctrace: there is nothing to recover")
     for folder in found:

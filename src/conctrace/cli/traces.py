@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import sys
 
 from .. import exporters
 from ..errors import ConctraceError
@@ -20,11 +21,12 @@ if TYPE_CHECKING:
 __all__ = ["build", "read", "tell_cut", "write_all"]
 
 
-def tell_cut(path: str, raw: RawTrace) -> int:
+def tell_cut(raw: RawTrace) -> int:
     """The exit status after a trace was used: 2, and a line about it, when it is not whole."""
     if raw.cut is None:
         return 0
-    say(f"conctrace: {path} is cut: {raw.cut}")
+    sys.stdout.flush()
+    say(f"conctrace: {raw.cut}")
     return 2
 
 
@@ -36,6 +38,7 @@ def write_all(source: str, trace: Trace, paths: list[str]) -> None:
 
 def _write(source: str, trace: Trace, path: str) -> None:
     export = exporters.format_for(path).export
+    path = os.path.realpath(path)
     unfinished = f"{path}.{os.getpid()}.part"
     try:
         if export is None:
