@@ -96,11 +96,7 @@ class _Outputs:
         if trace is None:
             self._fail(output, "the trace could not be read")
             return
-        from ..exporters import format_for
-
-        exporter = format_for(output).export
-        assert exporter is not None
-        content = self._guard(output, lambda: exporter(trace))
+        content = self._guard(output, lambda: _exported(output, trace))
         if content is not None:
             self._write(output, lambda temporary: _write_file(temporary, content))
 
@@ -146,6 +142,14 @@ class _Outputs:
 
     def _fail(self, path: str, error: str) -> None:
         self._result.failed.append({"path": path, "error": error})
+
+
+def _exported(output: str, trace: Trace) -> bytes:
+    from ..exporters import format_for
+
+    exporter = format_for(output).export
+    assert exporter is not None
+    return exporter(trace)
 
 
 def _write_whole(path: str, fill: Callable[[str], Any]) -> None:

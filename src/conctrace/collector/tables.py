@@ -119,9 +119,9 @@ def _wait(entry: bytes) -> dict[str, int] | None:
 
 
 def _held(entry: bytes) -> list[dict[str, int]]:
-    held = []
-    for place in range(layout.THREAD_HELD_MAX):
-        since, word = layout.THREAD_HELD.unpack_from(entry, layout.THREAD_HELD_OFFSET + place * layout.THREAD_HELD.size)
+    held: list[dict[str, int]] = []
+    for index in range(layout.THREAD_HELD_MAX):
+        since, word = layout.THREAD_HELD.unpack_from(entry, layout.THREAD_HELD_OFFSET + index * layout.THREAD_HELD.size)
         if word == 0:
             break
         held.append({"object": word >> 32, "site": word & 0xFFFFFFFF, "since": since})
