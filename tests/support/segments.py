@@ -21,7 +21,7 @@ from conctrace.events import kinds, layout, schema
 from conctrace.session import folder as sessions
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
 
@@ -135,7 +135,7 @@ class ImageFiles:
             chunk[index * size : index * size + len(entry)] = entry
 
 
-def thread_entry(thread: int, waits: list[tuple[int, ...]], held: list[tuple[int, int, int]]) -> bytes:
+def thread_entry(thread: int, waits: Sequence[tuple[int, ...]], held: Sequence[tuple[int, int, int]]) -> bytes:
     """A thread's entry; `waits` are whole halves with their sequence words."""
     entry = bytearray(layout.THREAD_ENTRY_SIZE)
     layout.THREAD_KEY.pack_into(entry, 0, thread + 1, 4000 + thread)
@@ -147,7 +147,7 @@ def thread_entry(thread: int, waits: list[tuple[int, ...]], held: list[tuple[int
     return bytes(entry)
 
 
-def totals_entry(key: tuple[int, int, int], halves: list[tuple[int, ...]]) -> bytes:
+def totals_entry(key: tuple[int, int, int], halves: Sequence[tuple[int, ...]]) -> bytes:
     """A totals entry; `halves` are whole with their sequence words."""
     entry = bytearray(layout.TOTALS_ENTRY_SIZE)
     layout.TOTALS_KEY.pack_into(entry, 0, 1, *key)

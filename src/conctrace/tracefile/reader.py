@@ -141,12 +141,12 @@ class Blocks:
         if body > len(self._data):
             self._say_cut("a block's header is not whole")
             return None
-        kind, _, length, nonce, check, raw_length = form.BLOCK.unpack_from(self._data, start)
+        kind, zero, length, nonce, check, raw_length = form.BLOCK.unpack_from(self._data, start)
         payload = memoryview(self._data)[body : body + length]
         if len(payload) < length:
             self._say_cut("a block is not whole")
             return None
-        if checksum(kind, nonce, payload, raw_length) != check or raw_length > form.LARGEST_PAYLOAD:
+        if zero or checksum(kind, nonce, payload, raw_length) != check or raw_length > form.LARGEST_PAYLOAD:
             self._say_cut("a block's checksum is wrong")
             return None
         raw = _decompress(payload, raw_length)

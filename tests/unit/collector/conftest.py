@@ -87,7 +87,9 @@ class Session:
                 if result["event"] == event:
                     return result
             assert not self.collector.dead, f"no {event}: {self.log()}"
-            assert select.select([self.collector.results], [], [], deadline - time.monotonic())[0], f"no {event} in time"
+            assert select.select([self.collector.results], [], [], deadline - time.monotonic())[0], (
+                f"no {event} in time"
+            )
             self.results += self.collector.read_result()
 
     def finish(self) -> RawTrace:

@@ -33,6 +33,11 @@ def store_numbers(files: ImageFiles, first: int, end: int) -> None:
         files.store(record(number))
 
 
+def five_and_pause(files: ImageFiles, steps: Steps) -> None:
+    store_numbers(files, 0, 5)
+    steps.pause()
+
+
 def test_every_record_of_a_process_that_ended_is_there_in_order(session: Session) -> None:
     session.launch()
     session.run_main(lambda files, _steps: store_numbers(files, 0, 5000))
@@ -294,7 +299,7 @@ def test_a_killed_waiter_still_leaves_a_trace(session: Session, tmp_path: Path) 
         "import os, sys; from conctrace.collector.launch import launch;"
         "c = launch(sys.argv[1]); c.main_started(int(sys.argv[2])); os.write(1, b'%d\\n' % c.pid); sys.stdin.read()"
     )
-    main = session.image(1, lambda files, steps: (store_numbers(files, 0, 5), steps.pause())[0])
+    main = session.image(1, five_and_pause)
     main.step()
     waiter = subprocess.Popen(
         [sys.executable, "-c", script, session.folder, str(main.pid)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
@@ -362,7 +367,7 @@ def test_recovery_drops_a_block_that_was_cut(session: Session) -> None:
 
 def test_signals_for_the_group_do_not_reach_it_and_sigterm_ends_it_well(session: Session) -> None:
     collector = session.launch()
-    main = session.image(1, lambda files, steps: (store_numbers(files, 0, 5), steps.pause())[0])
+    main = session.image(1, five_and_pause)
     main.step()
     session.started(main)
     session.result("hook")
