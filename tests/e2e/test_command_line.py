@@ -188,7 +188,7 @@ def test_colour_on_a_terminal_unless_no_color(runner: Runner, no_color: str | No
 def test_a_closed_stderr_does_no_harm(runner: Runner, folder: Path) -> None:
     command = [sys.executable, "-m", "conctrace", "run", "show.py"]
     result = runner.command(["sh", "-c", 'exec "$@" 2>&-', "-", *command])
-    assert result.status == 0
+    assert (result.status, result.stdout) == (0, runner.bare("show.py").stdout)
     assert (folder / "show.ctrace").exists()
 
 
@@ -370,10 +370,25 @@ def test_info_and_dump_print_to_stdout(runner: Runner) -> None:
     assert "process born" in dump.stdout
 
 
+@pytest.mark.parametrize("verb", ["dump", "info"])
 @pytest.mark.usefixtures("trace")
-def test_dump_into_a_closed_pipe_is_quiet(runner: Runner) -> None:
-    result = runner.command(["sh", "-c", '"$@" | true', "-", sys.executable, "-m", "conctrace", "dump", "show.ctrace"])
-    assert (result.status, result.stderr) == (0, "")
+def test_a_closed_pipe_ends_a_verb_quietly(runner: Runner, verb: str) -> None:
+    out, into = os.pipe()
+    os.close(out)
+    conctrace = [sys.executable, "-m", "conctrace", verb, "show.ctrace"]
+    with contextlib.closing(os.fdopen(into)):
+        ended = subprocess.run(conctrace, cwd=runner.folder, stdout=into, stderr=subprocess.PIPE, check=False)
+    assert (ended.returncode, ended.stderr) == (-signal.SIGPIPE, b"")
+
+
+def test_ctrl_c_ends_a_verb_without_a_traceback(runner: Runner) -> None:
+    os.mkfifo(runner.folder / "slow.ctrace")
+    with runner.started([sys.executable, "-m", "conctrace", "info", "slow.ctrace"]) as program:
+        # Opens when conctrace opens the other end.
+        with open(runner.folder / "slow.ctrace", "wb"):
+            program.signal(signal.SIGINT)
+            assert program.status() == -signal.SIGINT
+        assert program.communicate() == ("", "")
 
 
 @pytest.mark.parametrize("verb", [["info"], ["dump"], ["export", "-o", "new.json"]], ids=lambda verb: verb[0])

@@ -69,7 +69,7 @@ options:
   --version   say which version this is, and exit
 
 examples:
-  conctrace run race.py        writes race.ctrace, race.trace.json (for Perfetto)
+  conctrace run race.py        writes race.ctrace, race.trace.json (Perfetto)
                                and race.report.html
   conctrace run -m pytest -x   the same for a module; -x goes to pytest
   conctrace run --help         what else `run` can do
@@ -82,9 +82,14 @@ def main(argv: list[str] | None = None) -> int:
     try:
         return _dispatch(words)
     except ConctraceError as error:
-        sys.stdout.flush()
-        print(f"conctrace: {error}", file=sys.stderr)
+        from .terminal import say
+
+        say(f"conctrace: {error}")
         return 2
+    except KeyboardInterrupt:
+        from .waiter import die_by
+
+        return die_by(2)
 
 
 def _dispatch(words: list[str]) -> int:

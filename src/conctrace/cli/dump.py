@@ -5,8 +5,9 @@ For looking closely, for bug reports and for grep; nothing is summed up.
 
 from __future__ import annotations
 
-import signal
 import sys
+
+from . import terminal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,8 +32,7 @@ def run(args: Namespace) -> int:
     from ..exporters.text.dump import lines
     from . import traces
 
-    # Ends as `cat` does when nobody reads any more.
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    terminal.end_when_nobody_reads()
     raw = traces.read(args.trace)
     for line in lines(raw):
         sys.stdout.write(line + "\n")

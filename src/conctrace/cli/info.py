@@ -28,6 +28,7 @@ def run(args: Namespace) -> int:
     from ..exporters.summary import render, summary
     from . import traces
 
+    terminal.end_when_nobody_reads()
     raw = traces.read(args.trace)
     shown = summary(traces.build(raw))
     print(render(shown, width=terminal.width(1), colour=terminal.colour(1)).rstrip("\n"))

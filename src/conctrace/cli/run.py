@@ -64,10 +64,12 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument("--python", metavar="EXE", help="the Python to run TARGET; it must have conctrace installed")
 
 
-def _seconds(word: str) -> float:
+def _seconds(word: str) -> float | None:
     if not is_number([word]):
         raise ValueError(word)
-    return float(word)
+    seconds = float(word)
+    # More than a century is for ever, and "inf" is, too.
+    return seconds if seconds < 4e9 else None
 
 
 def run(args: Namespace) -> int:

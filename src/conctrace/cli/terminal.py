@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import sys
 
 
 def say(text: str) -> None:
     """A line (or several) on stderr. A stderr that is closed, full or gone is no reason to fail."""
-    with contextlib.suppress(OSError, ValueError):
-        print(text, file=sys.stderr, flush=True)
+    # Started with stderr closed, Python has None there, and print would take that for stdout.
+    if sys.stderr is not None:
+        with contextlib.suppress(OSError, ValueError):
+            print(text, file=sys.stderr, flush=True)
+
+
+def end_when_nobody_reads() -> None:
+    """Before output to stdout that may be long: a closed pipe ends the process, without a word, as it ends `cat`."""
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
 
 
 def is_terminal(descriptor: int = 2) -> bool:

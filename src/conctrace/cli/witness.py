@@ -153,8 +153,8 @@ def _be_the_witness(commands: int, answers: int) -> NoReturn:
 
 
 def _let_go_of_everything_but(commands: int, answers: int) -> None:
-    with contextlib.suppress(OSError), open("/proc/self/comm", "w", encoding="ascii") as file:
-        file.write("ctrace-witness")
+    with contextlib.suppress(OSError), open("/proc/self/comm", "wb") as file:
+        file.write(b"ctrace-witness")
     null = os.open(os.devnull, os.O_RDWR)
     for standard in (0, 1, 2):
         os.dup2(null, standard)
