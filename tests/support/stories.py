@@ -30,7 +30,9 @@ def contended_lock() -> Story:
     story.wait(main, 700, 900, "Thread.join Thread-2", category="thread", cause=story.woken("end", second, 900))
     story.arrow("end", first, 700, main, 700)
     story.arrow("end", second, 900, main, 900)
-    killed = End("killed", moment(800), signal=15, by="MainProcess", doing=("MainThread was waiting in Lock.acquire lock",))
+    killed = End(
+        "killed", moment(800), signal=15, by="MainProcess", doing=("MainThread was waiting in Lock.acquire lock",)
+    )
     child = story.process("Process-1", 4250, 300, 800, killed, parent=main[0], target="work", origin="Process")
     story.span(main, 295, 305, "Process.start Process-1", "process")
     story.arrow("start", main, 300, child, 300)

@@ -52,7 +52,11 @@ def args_of(engine: TraceProcessor, name: str) -> dict[str, object]:
 def test_a_contended_lock_reads_as_it_happened(perfetto: Load) -> None:
     slices = perfetto(contended_lock().trace()).query(SLICES)
     told = [(row["name"], row["category"], row["ts"], row["dur"], row["depth"]) for row in slices if row["tid"] == 4244]
-    assert told == [("work", "thread", 150_000, 750_000, 0), ("Lock.acquire lock", "wait", 200_000, 400_000, 1)]
+    assert told == [
+        ("work", "thread", 150_000, 750_000, 0),
+        ("Lock.acquire lock", "wait", 200_000, 400_000, 1),
+        ("woken by Thread-1 (work)", "flow", 599_999, 1, 2),
+    ]
     assert named(slices, "race.py")["dur"] == 1_000_000
 
 
@@ -60,13 +64,35 @@ def test_arrows_leave_and_reach_the_slices_meant(perfetto: Load) -> None:
     """Also those that leave a thread's life after a wait or an instant, where Perfetto's stack is stale."""
     rows = perfetto(contended_lock().trace()).query(ARROWS)
     assert sorted((row["name"], row["cause"], row["effect"]) for row in rows) == [
-        ("end", "work", "Thread.join Thread-1"),
-        ("end", "work", "Thread.join Thread-2"),
-        ("release", "work", "Lock.acquire lock"),
+        ("end", "work", "woken by Thread-1 (work)"),
+        ("end", "work", "woken by Thread-2 (work)"),
+        ("release", "release", "woken by Thread-1 (work)"),
         ("start", "Process.start Process-1", "work"),
         ("start", "Thread.start Thread-1", "work"),
         ("start", "Thread.start Thread-2", "work"),
     ]
+
+
+def test_the_end_of_an_arrow_lies_at_the_end_of_the_wait_that_it_ends(perfetto: Load) -> None:
+    rows = perfetto(contended_lock().trace()).query(
+        "select wait.name, wait.ts + wait.dur - woken.ts as before_its_end from flow "
+        "join slice woken on woken.id = slice_in join slice wait on wait.id = woken.parent_id"
+    )
+    assert sorted((row["name"], row["before_its_end"]) for row in rows) == [
+        ("Lock.acquire lock", 1), ("Thread.join Thread-1", 1), ("Thread.join Thread-2", 1),
+    ]  # fmt: skip
+
+
+def test_an_arrow_is_not_turned_round_when_the_waiter_was_there_first(perfetto: Load) -> None:
+    """Perfetto takes the slice that began earlier for the cause."""
+    story = Story(end=100)
+    main = story.process("MainProcess", 10, 0, 100)
+    late = story.thread(main, "late", 11, 20, 90)
+    story.wait(main, 10, 60, "Lock.acquire lock")
+    story.span(late, 30, 80, "load")
+    story.arrow("release", late, 60, main, 60)
+    (row,) = perfetto(story.trace()).query(ARROWS)
+    assert (row["cause"], row["effect"]) == ("load", "woken by late")
 
 
 def test_an_arrow_that_leaves_after_an_instant_leaves_the_slice_around_it(perfetto: Load) -> None:
@@ -77,7 +103,7 @@ def test_an_arrow_that_leaves_after_an_instant_leaves_the_slice_around_it(perfet
     story.wait(other, 10, 50, "Lock.acquire lock")
     story.arrow("release", main, 50, other, 50)
     (row,) = perfetto(story.trace()).query(ARROWS)
-    assert (row["cause"], row["effect"]) == ("race.py", "Lock.acquire lock")
+    assert (row["cause"], row["effect"]) == ("release", "woken by MainThread")
 
 
 def test_holds_of_a_lock_are_one_track_with_its_name(perfetto: Load) -> None:
@@ -188,7 +214,7 @@ def test_counters_are_called_what_the_program_called_them(perfetto: Load) -> Non
 def test_hostile_names_come_through_unchanged(perfetto: Load) -> None:
     story = Story()
     main = story.process("Main\"Process\\ \n'</script>", 10, 0, 1000)
-    story.span(main, 1, 2, "a\x00b\udc80 ünï 💥", args={"site": "mine", "k\"": "v\n"})
+    story.span(main, 1, 2, "a\x00b\udc80 ünï 💥", args={"site": "mine", 'k"': "v\n"})
     story.span(main, 3, 4, "", stack=(site(1),), args={"site": "mine"})
     engine = perfetto(story.trace())
     assert engine.query("select count(*) as n from slice where category = 'span'") == [{"n": 2}]
@@ -215,7 +241,12 @@ def test_timestamps_can_be_turned_back_into_the_monotonic_clock() -> None:
 
 def test_losses_are_in_the_file() -> None:
     (loss,) = json.loads(export(contended_lock().trace()))["otherData"]["losses"]
-    assert loss == {"slug": "summarised", "count": 12, "sentence": "12 holds are in the totals only.", "severity": "summarised"}
+    assert loss == {
+        "slug": "summarised",
+        "count": 12,
+        "sentence": "12 holds are in the totals only.",
+        "severity": "summarised",
+    }
 
 
 def test_the_same_trace_gives_the_same_compressed_bytes() -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from hypothesis import HealthCheck, given, settings, strategies as st
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from conctrace.exporters.chrome import export
 from tests.support.perfetto import TraceProcessor
@@ -32,7 +33,11 @@ def traces(draw: st.DrawFn) -> Trace:
     threads = [main]
     for number in range(1, THREADS):
         start, end = draw(ends)
-        threads.append(story.thread(main, f"Thread-{number}", 100 + number, start / 1e3, end and max(start, end) / 1e3))
+        threads.append(
+            story.thread(
+                main, f"Thread-{number}", 100 + number, start / 1e3, None if end is None else max(start, end) / 1e3
+            )
+        )
     locks = [story.thing(main, "Lock", name) for name in ("a", "b")]
     for thread, start, end in draw(st.lists(stretches, max_size=12)):
         story.wait(threads[thread], min(start, end) / 1e3, max(start, end) / 1e3, "wait")
@@ -62,21 +67,29 @@ def test_any_mixture_of_stretches_imports_whole(trace: Trace, tmp_path: Path) ->
     _assert_arrows_touch_open_slices(engine, events)
 
 
-def _assert_arrows_touch_open_slices(engine: TraceProcessor, events: list[dict[str, object]]) -> None:
-    """Each end lies inside the slice that Perfetto bound it to."""
-    bound = engine.query(
-        "select a.ts as s0, a.ts + a.dur as s1, b.ts as f0, b.ts + b.dur as f1 "
-        "from flow join slice a on a.id = slice_out join slice b on b.id = slice_in order by flow.id"
+def _assert_arrows_touch_open_slices(engine: TraceProcessor, events: list[dict[str, Any]]) -> None:
+    """Each end lies inside the slice that Perfetto bound it to, and no arrow is turned round."""
+    bound: list[dict[str, Any]] = engine.query(  # type: ignore[assignment]  # cells are numbers here
+        "select a.ts as s0, a.ts + a.dur as s1, b.ts as f0, b.ts + b.dur as f1, c.tid as source, d.tid as target "
+        "from flow join slice a on a.id = slice_out join slice b on b.id = slice_in "
+        "join thread_track e on e.id = a.track_id join thread_track f on f.id = b.track_id "
+        "join thread c on c.utid = e.utid join thread d on d.utid = f.utid"
     )
-    sources = sorted(_nanoseconds(event) for event in events if event["ph"] == "s")
-    targets = sorted(_nanoseconds(event) for event in events if event["ph"] == "f")
-    assert len(bound) == len(sources) == len(targets)
-    for row in bound:
-        assert any(int(row["s0"] or 0) <= time < int(row["s1"] or 0) for time in sources)
-        assert any(int(row["f0"] or 0) <= time < int(row["f1"] or 0) for time in targets)
+    ends = {event["id"]: [event] for event in events if event["ph"] == "s"}
+    for event in events:
+        if event["ph"] == "f":
+            ends[event["id"]].append(event)
+    told = [(s["tid"], _nanoseconds(s), f["tid"], _nanoseconds(f)) for s, f in ends.values()]
+    assert sorted((row["source"], row["target"]) for row in bound) == sorted((s, f) for s, _, f, _ in told)
+    for source, left, target, right in told:
+        assert left <= right
+        assert any(
+            (row["source"], row["target"]) == (source, target)
+            and row["s0"] <= left < row["s1"]
+            and row["f0"] <= right < row["f1"]
+            for row in bound
+        )
 
 
-def _nanoseconds(event: dict[str, object]) -> int:
-    ts = event["ts"]
-    assert isinstance(ts, float)
-    return round(ts * 1000)
+def _nanoseconds(event: dict[str, Any]) -> int:
+    return round(event["ts"] * 1000)

@@ -4,12 +4,7 @@ Slices. Each thread is a lane with one slice from its first to its last moment; 
 program named lie inside it. The slices of a lane must nest (`nesting`), and the events of one lane must stand in the file
 in the order of that nesting: of two that begin at the same nanosecond Perfetto takes the first one for the outer.
 
-Arrows. An arrow's end (``s``, ``f``) names a lane and a moment; Perfetto binds it to the slice that is on top of
-that lane's stack then. But it takes slices off the stack only when another event of the lane arrives: an arrow
-that leaves a thread after a wait would be bound to that wait, which is over, and one after an instant to the
-instant. (Tried with the engine of Perfetto v52; every arrow that leaves a thread's life slice after its first
-wait was wrong.) So where the top of the stack is stale an ``E`` is written first: it takes off what is over and,
-finding no open ``B``, changes nothing else.
+Arrows are harder than they look: see `arrows`.
 """
 
 from __future__ import annotations
@@ -25,8 +20,9 @@ from typing import TYPE_CHECKING
 from ... import __version__
 from ...model.trace import Arrow, Hold, ObjectKey, Process, ProcessKey, Span, Stack, Thread, ThreadKey, Trace, Wait
 from .. import digest, words
-from ..nesting import Lookup, Slice, nest
+from ..nesting import Slice, nest
 from . import format as chrome
+from .arrows import Ends, Plan
 from .lanes import Lanes
 
 if TYPE_CHECKING:
@@ -126,6 +122,8 @@ class _Export:
         yield self._holds()
         yield self._counters()
         yield self._arrows()
+        for thread in self.lanes.threads:
+            yield self._moments(thread)
 
     # Times -----------------------------------------------------------------------------------------------
 
@@ -185,14 +183,25 @@ class _Export:
         return found
 
     def _lane(self, thread: Thread) -> Iterator[str]:
+        """The slices of a thread, but for those that take no time."""
         lane = self.lane(thread.key)
         for piece in self.slices[thread.key]:
-            drawn = self._drawn(piece)
-            if piece.cut:
-                self.tallies.slices_cut += 1
-            yield chrome.complete(lane, piece.start, piece.end, drawn.name, drawn.category, drawn.args)
+            if piece.end > piece.start:
+                yield self._slice(lane, piece)
+
+    def _moments(self, thread: Thread) -> Iterator[str]:
+        """What takes no time: it comes after the arrows, which would be bound to it otherwise."""
+        lane = self.lane(thread.key)
+        for piece in self.slices[thread.key]:
+            if piece.end == piece.start:
+                yield self._slice(lane, piece)
         for _, text in self.marks[thread.key]:
             yield text
+
+    def _slice(self, lane: chrome.Lane, piece: Slice[Wait | Span | Thread]) -> str:
+        drawn = self._drawn(piece)
+        self.tallies.slices_cut += piece.cut > 0
+        return chrome.complete(lane, piece.start, piece.end, drawn.name, drawn.category, drawn.args)
 
     # Slices ----------------------------------------------------------------------------------------------
 
@@ -354,58 +363,31 @@ class _Export:
             if lane is not None:
                 yield chrome.counter(lane, self.at(value.time), value.name, value.value)
 
+    def _plan_arrows(self) -> Plan:
+        touched = {key for arrow in self.trace.arrows for key in (arrow.source, arrow.target)}
+        plan = Plan(
+            {key: Ends(self.slices[key], [time for time, _ in self.marks[key]]) for key in touched & self.slices.keys()}
+        )
+        plan.add(self.trace.arrows, self.at, self._woken_by)
+        plan.finish()
+        self.tallies.arrows_left_out = plan.left_out
+        return plan
+
+    def _woken_by(self, arrow: Arrow) -> str:
+        return f"woken by {words.thread_name(self.trace, arrow.source, arrow.target)}"
+
     def _arrows(self) -> Iterator[str]:
-        ends = {key: _ArrowEnds(slices, self.marks[key]) for key, slices in self.slices.items()}
-        for number, arrow in enumerate(self.trace.arrows, 1):
-            if arrow.source not in ends or arrow.target not in ends:
-                continue
-            times = self._arrow_times(arrow, ends[arrow.source], ends[arrow.target])
-            if times is None:
-                self.tallies.arrows_left_out += 1
-                continue
-            for key, time in ((arrow.source, times[0]), (arrow.target, times[1])):
-                if ends[key].stale(time):
-                    yield chrome.settle(self.lane(key), time)
+        plan = self._plan_arrows()
+        for key, ends in plan.ends.items():
+            for time, name in ends.marks.items():
+                yield chrome.complete(self.lane(key), time, time + 1, name, "flow", "")
+        for drawn in plan.drawn:
+            for key, time in plan.stale_ends(drawn):
+                yield chrome.settle(self.lane(key), time)
+            source, target = self.lane(drawn.arrow.source), self.lane(drawn.arrow.target)
             yield from chrome.arrow(
-                number, arrow.name, self.lane(arrow.source), times[0], self.lane(arrow.target), times[1]
+                drawn.number, drawn.arrow.name, source, drawn.source_time, target, drawn.target_time
             )
-
-    def _arrow_times(self, arrow: Arrow, source: _ArrowEnds, target: _ArrowEnds) -> tuple[int, int] | None:
-        """When to draw the ends: each inside a slice, the source not after the target."""
-        there = target.inside(self.at(arrow.target_time), prefer_ending=True)
-        if there is None:
-            return None
-        here = source.inside(min(self.at(arrow.source_time), there), prefer_ending=False)
-        return None if here is None or here > there else (here, there)
-
-
-class _ArrowEnds:
-    """Where arrows can touch one lane."""
-
-    def __init__(self, slices: list[Slice[Wait | Span | Thread]], marks: list[tuple[int, str]]) -> None:
-        self._slices = slices
-        self._lookup = Lookup(slices)
-        self._marks = Lookup([Slice(time, time, None) for time, _ in sorted(marks)])
-        self._mark_times = sorted(time for time, _ in marks)
-
-    def inside(self, time: int, prefer_ending: bool) -> int | None:
-        """`time`, or 1 ns before it when that is where the slice meant is still there; None: nothing is there.
-
-        What an arrow ends is the wait that is over at that moment, so a target prefers a slice that ends there.
-        """
-        if prefer_ending and self._lookup.ending(time) >= 0:
-            return time - 1
-        if self._lookup.enclosing(time) >= 0:
-            return time
-        return time - 1 if self._lookup.ending(time) >= 0 else None
-
-    def stale(self, time: int) -> bool:
-        """Whether Perfetto's stack would have something on top at `time` that is over."""
-        latest = self._lookup.latest(time)
-        mark = self._marks.latest(time)
-        if mark >= 0 and self._mark_times[mark] >= self._slices[latest].start:
-            return True
-        return latest != self._lookup.enclosing(time)
 
 
 def _life_name(trace: Trace, process: Process) -> str:

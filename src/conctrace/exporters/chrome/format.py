@@ -125,7 +125,7 @@ def _arrow_end(phase: str, bind: str, number: int, name: str, lane: Lane, time: 
 
 
 def settle(lane: Lane, time: int) -> str:
-    """Makes Perfetto forget the slices of a lane that are over at `time` (why: `export`, "Arrows")."""
+    """Makes Perfetto forget the slices of a lane that are over at `time` (why: `arrows`)."""
     return f'{{"ph":"E","pid":{lane.pid},"tid":{lane.tid},"ts":{micros(time)}}}'
 
 
