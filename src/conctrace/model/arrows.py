@@ -38,8 +38,9 @@ def _to_process(name: str, family: Family, image: Image, row: Row, processes: Ma
 
 
 def _arrow(name: str, image: Image, row: Row, target: ThreadKey, time: int) -> Arrow:
-    # What was started may run before the call that started it returns.
-    return Arrow(name, (image.key, row.thread), max(row.time, min(row.end, time)), target, max(row.time, time))
+    # What was started may run before the call that started it returns, or after: the arrow leaves the call in any case,
+    # so not at its very end, when its slice is over.
+    return Arrow(name, (image.key, row.thread), max(row.time, min(row.end - 1, time)), target, max(row.time, time))
 
 
 def wait_arrows(waits: list[Wait]) -> Iterator[Arrow]:
