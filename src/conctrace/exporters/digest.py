@@ -77,6 +77,27 @@ def longest_waits(trace: Trace, count: int) -> list[Wait]:
     return heapq.nlargest(count, waits, key=lambda wait: wait_length(trace, wait))
 
 
+def worth_telling(trace: Trace, count: int) -> list[Wait]:
+    """The longest waits without those that are nothing beside the longest."""
+    waits = longest_waits(trace, count)
+    return [wait for wait in waits if wait_length(trace, wait) * 100 >= wait_length(trace, waits[0])]
+
+
+def who(trace: Trace, key: ThreadKey) -> str:
+    """A thread by its name; with its process where there are several, and a process's only thread as the process."""
+    shown = [process.key for process in trace.processes.values() if not process.hidden]
+    process = trace.processes.get(key[0])
+    if len(shown) < 2 or process is None:
+        return words.thread_name(trace, key)
+    thread = trace.threads.get(key)
+    alone = sum(1 for other in trace.threads if other[0] == key[0]) == 1
+    return (
+        words.process_label(process)
+        if alone and thread is not None and thread.is_main
+        else words.thread_label(trace, key)
+    )
+
+
 def wait_holder(trace: Trace, wait: Wait, places: Places) -> str:
     """``Thread-1 held it, from race.py:8``; nothing when that is not known."""
     if wait.holder is None:
@@ -93,11 +114,23 @@ def wait_ending(trace: Trace, wait: Wait, places: Places) -> str:
         at = f" at {places.line(wait.cause.site)}" if wait.cause.site else ""
         if wait.cause.kind == "release":
             return f"{who} released it{at}"
-        return f"{who} ended" if wait.cause.kind == "end" else f"{who}: {wait.cause.kind}{at}"
+        if wait.cause.kind == "end":
+            return f"{_ended(trace, wait)} ended"
+        return f"{who}: {wait.cause.kind}{at}"
     if wait.end is None:
         return _open_ending(trace, wait)
     gave_up = {"timeout": "it gave up (timeout)", "error": "an exception ended it", "killed": "it was killed"}
     return gave_up.get(wait.outcome, "what ended it was not seen")
+
+
+def _ended(trace: Trace, wait: Wait) -> str:
+    """Who ended: the process when its main thread did and another process waited for it."""
+    assert wait.cause is not None
+    key = wait.cause.thread
+    thread, process = trace.threads.get(key), trace.processes.get(key[0])
+    if thread is not None and thread.is_main and process is not None and key[0] != wait.thread[0]:
+        return words.process_label(process)
+    return words.thread_name(trace, key, wait.thread)
 
 
 def _open_ending(trace: Trace, wait: Wait) -> str:

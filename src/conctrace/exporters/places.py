@@ -16,7 +16,9 @@ _HOME = re.compile(r"(?<![\w.~-])(?:/home/[^/\s:'\"]+|/Users/[^/\s:'\"]+|/root)(
 class Places:
     """Shows the paths of one run."""
 
-    def __init__(self, cwd: str, home: str | None = None) -> None:
+    def __init__(self, cwd: str, home: str | None = None, brief: bool = False) -> None:
+        """`brief`: of files elsewhere only the last folder is shown."""
+        self._brief = brief
         self._cwd = cwd.rstrip("/") + "/"
         home = os.path.expanduser("~") if home is None else home
         self._home = home.rstrip("/") if home.count("/") > 1 or home == "/root" else ""
@@ -25,6 +27,9 @@ class Places:
         """A file relative to the run's folder when it is below it, else with ``~`` for the home folder."""
         if file.startswith(self._cwd) and len(self._cwd) > 1:
             return file[len(self._cwd) :]
+        parts = file.rsplit("/", 2)
+        if self._brief and len(parts) == 3 and parts[0]:
+            return f"…/{parts[1]}/{parts[2]}"
         return self.text(file)
 
     def text(self, text: str) -> str:
@@ -36,8 +41,10 @@ class Places:
         return _HOME.sub("~", text)
 
     def site(self, site: Site | None) -> str:
-        """``race.py:8 work``, or nothing."""
-        return f"{self.path(site.file)}:{site.line} {site.function}".rstrip() if site else ""
+        """``race.py:8 work``, or nothing; a module's own lines need no function."""
+        if site is None:
+            return ""
+        return self.line(site) if site.function in ("", "<module>") else f"{self.line(site)} {site.function}"
 
     def line(self, site: Site | None) -> str:
         """``race.py:8``, or nothing."""

@@ -35,7 +35,7 @@ def summary(trace: Trace) -> dict[str, Any]:
     from . import digest
     from .places import Places
 
-    places = Places(trace.facts.cwd)
+    places = Places(trace.facts.cwd, brief=True)
     processes = digest.shown_processes(trace)
     used = [lock for lock in digest.locks(trace) if lock.waits]
     return {
@@ -49,7 +49,7 @@ def summary(trace: Trace) -> dict[str, Any]:
         "processes": [_process(trace, process) for process in processes[:PROCESSES]],
         "other_endings": _tally(words.ending(process.end) for process in processes[PROCESSES:]),
         "wait_count": len(trace.waits),
-        "waits": [_wait(trace, wait, places) for wait in digest.longest_waits(trace, WAITS)],
+        "waits": [_wait(trace, wait, places) for wait in digest.worth_telling(trace, WAITS)],
         "locks": [_lock(lock, places) for lock in used[:LOCKS]],
         "losses": [
             {"slug": loss.slug, "count": loss.count, "severity": loss.severity, "sentence": loss.sentence}
@@ -78,7 +78,7 @@ def _wait(trace: Trace, wait: Wait, places: Places) -> dict[str, Any]:
 
     return {
         "label": wait.label,
-        "thread": words.thread_label(trace, wait.thread),
+        "thread": digest.who(trace, wait.thread),
         "site": places.site(wait.stack[0]) if wait.stack else "",
         "wait_ns": digest.wait_length(trace, wait),
         "open": wait.end is None,

@@ -77,6 +77,22 @@ def short_command(command: tuple[str, ...]) -> str:
     return os.path.basename(command[0].rstrip("/")) or command[0] if command else ""
 
 
+def program_name(command: tuple[str, ...]) -> str:
+    """What a Python process runs, without the interpreter: ``race.py`` of ``python -u race.py``, ``json.tool`` of ``-m``."""
+    rest = list(command)
+    while rest and os.path.basename(rest[0]).startswith("python"):
+        del rest[0]
+    while rest and rest[0].startswith("-"):
+        option = rest.pop(0)
+        if option == "-c":
+            return "python -c"
+        if option == "-m" and rest:
+            return rest[0]
+        if option in ("-W", "-X") and rest:
+            del rest[0]
+    return short_command((rest[0],)) if rest else short_command(command)
+
+
 def duration(ns: int) -> str:
     """Three figures and a unit: ``12 ns``, ``1.23 ms``, ``4.20 s``, ``2 min 05 s``."""
     if ns >= 60_000_000_000:

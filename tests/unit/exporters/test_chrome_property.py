@@ -69,7 +69,7 @@ def test_any_mixture_of_stretches_imports_whole(trace: Trace, tmp_path: Path) ->
 
 def _assert_arrows_touch_open_slices(engine: TraceProcessor, events: list[dict[str, Any]]) -> None:
     """Each end lies inside the slice that Perfetto bound it to, and no arrow is turned round."""
-    bound: list[dict[str, Any]] = engine.query(  # type: ignore[assignment]  # cells are numbers here
+    bound: list[dict[str, Any]] = engine.query(
         "select a.ts as s0, a.ts + a.dur as s1, b.ts as f0, b.ts + b.dur as f1, c.tid as source, d.tid as target "
         "from flow join slice a on a.id = slice_out join slice b on b.id = slice_in "
         "join thread_track e on e.id = a.track_id join thread_track f on f.id = b.track_id "
@@ -92,4 +92,5 @@ def _assert_arrows_touch_open_slices(engine: TraceProcessor, events: list[dict[s
 
 
 def _nanoseconds(event: dict[str, Any]) -> int:
-    return round(event["ts"] * 1000)
+    time: float = event["ts"]
+    return round(time * 1000)

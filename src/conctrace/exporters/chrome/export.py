@@ -391,9 +391,10 @@ class _Export:
 
 
 def _life_name(trace: Trace, process: Process) -> str:
+    if process.origin == "main" and trace.facts.command:
+        return words.short_command(trace.facts.command)
     if process.origin in ("main", "program"):
-        command = process.command or (trace.facts.command if process.origin == "main" else ())
-        return words.short_command(command) or process.name
+        return words.program_name(process.command) or process.name
     return process.target or process.name
 
 

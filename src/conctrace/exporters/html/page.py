@@ -161,7 +161,6 @@ class _Maker:
         self.include = include
         self.all_processes = digest.shown_processes(trace)
         self.all_threads = digest.shown_threads(trace)
-        self.several = len(self.all_processes) > 1
 
     def page(self) -> Page:
         facts, locks = self.trace.facts, digest.locks(self.trace)
@@ -238,7 +237,7 @@ class _Maker:
         return " ← ".join(self.places.site(site) for site in stack[:FRAMES])
 
     def thread_name(self, key: ThreadKey) -> str:
-        return words.thread_label(self.trace, key) if self.several else words.thread_name(self.trace, key)
+        return digest.who(self.trace, key)
 
     # Tables ----------------------------------------------------------------------------------------------
 
