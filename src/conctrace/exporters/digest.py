@@ -5,15 +5,19 @@ Pure functions of a Trace. Processes of the standard library's own (`Process.hid
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from . import words
 
+#: Files of the standard library, wherever Python is installed.
+_STDLIB = re.compile(r"/lib/python3\.\d+t?/(?!site-packages/|dist-packages/)")
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ..model.trace import Object, ObjectKey, Process, Thread, ThreadKey, Trace, Wait
+    from ..model.trace import Object, ObjectKey, Process, Stack, Thread, ThreadKey, Trace, Wait
     from .places import Places
 
 
@@ -75,6 +79,12 @@ def longest_waits(trace: Trace, count: int) -> list[Wait]:
     hidden = {process.key for process in trace.processes.values() if process.hidden}
     waits = (wait for wait in trace.waits if wait.thread[0] not in hidden)
     return heapq.nlargest(count, waits, key=lambda wait: wait_length(trace, wait))
+
+
+def own_frames(stack: Stack) -> Stack:
+    """The frames of the program and its packages; if there are none, all."""
+    own = tuple(site for site in stack if not _STDLIB.search(site.file) and not site.file.startswith("<frozen "))
+    return own or stack
 
 
 def worth_telling(trace: Trace, count: int) -> list[Wait]:

@@ -234,7 +234,7 @@ class _Maker:
         )
 
     def stack(self, stack: Stack) -> str:
-        return " ← ".join(self.places.site(site) for site in stack[:FRAMES])
+        return " ← ".join(self.places.site(site) for site in digest.own_frames(stack)[:FRAMES])
 
     def thread_name(self, key: ThreadKey) -> str:
         return digest.who(self.trace, key)
