@@ -15,6 +15,7 @@ closed    its last facts are handed on: counters, totals, what its threads waite
 from __future__ import annotations
 
 import os
+import resource
 import time
 from collections import deque
 from contextlib import suppress
@@ -37,6 +38,9 @@ if TYPE_CHECKING:
 BATCH_NS: Nanoseconds = 200_000_000
 #: A folder's time stamp is only as fine as the kernel's tick; a listing this soon after it may have missed something.
 _TICK_NS: Nanoseconds = 20_000_000
+
+#: Descriptors kept free, for tables, imports and the like.
+SPARE_DESCRIPTORS = 16
 
 LIVING, DYING, CLOSING, CLOSED = range(4)
 
@@ -72,7 +76,7 @@ class Image:
         self.segments: dict[int, Segment] = {}
         self.last_seq = -1
         self.seen: dict[str, Any] = {"dead": False, "died_ns": None, "first_seen_ns": now}
-        #: number of listings of the folder that were begun before it was known to be dying
+        #: number of the last listing of the folder that need not have shown all its segments
         self.listings = 0
         self.taken_ns = now
 
@@ -118,6 +122,7 @@ class Drain:
         self._control = control
         self._sink = sink
         self._known = known
+        self._descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
         self._order: deque[Image] = deque()
         self._holding: dict[Nonce, Image] = {}
         self._by_process: dict[tuple[int, int, int], Image] = {}
@@ -136,18 +141,15 @@ class Drain:
         self._listings += 1
         names = os.listdir(self.folder)
         self._incomplete = False
-        for name in names:
-            if name.endswith(".live"):
-                self._meet(name, now)
-        for name in names:
-            if name.endswith(".seg"):
-                self._attach(name, now)
+        for nonce, _ in _numbers(names, ".live"):
+            self._meet(nonce, now)
+        for nonce, seq in _numbers(names, ".seg"):
+            self._attach(nonce, seq, now)
         # CLOCK_REALTIME, as file times are.
         self._listed_ns = changed_ns if _wall_ns() - changed_ns > _TICK_NS else -1
 
-    def _meet(self, name: str, now: Nanoseconds) -> None:
-        nonce = int(name.partition(".")[0], 16)
-        if nonce in self.images or nonce in self._known:
+    def _meet(self, nonce: Nonce, now: Nanoseconds) -> None:
+        if nonce in self.images or nonce in self._known or self._is_crowded(self._descriptors // 2):
             return
         facts = tables.identity(tables.live_page(self.folder, nonce))
         if facts is None or facts["nonce"] != nonce:
@@ -173,15 +175,31 @@ class Drain:
             older.seen["replaced_by"] = newer.nonce
             self.died(older, newer.facts["born_ns"])
 
-    def _attach(self, name: str, now: Nanoseconds) -> None:
-        nonce, seq = (int(part, base) for part, base in zip(name.split("."), (16, 10), strict=False))
+    def _attach(self, nonce: Nonce, seq: int, now: Nanoseconds) -> None:
         image = self.images.get(nonce)
         if image is None:
-            self._incomplete = nonce not in self._known
+            self._incomplete = self._incomplete or nonce not in self._known
         elif seq not in image.segments and image.state < CLOSED and image.facts["readable"]:
+            if self._is_crowded(self._descriptors - SPARE_DESCRIPTORS):
+                # Not to be closed before a listing after which it has all its segments.
+                image.listings = self._listings
+                return
             with suppress(FileNotFoundError):
-                image.add(Segment(os.path.join(self.folder, name), seq), now)
+                image.add(Segment(os.path.join(self.folder, layout.segment_name(nonce, seq)), seq), now)
                 self._holding[nonce] = image
+
+    def _is_crowded(self, limit: int) -> bool:
+        """Too many processes at once for our descriptors: the turn of the next comes when others have ended."""
+        try:
+            # The lowest free number, so it tells how many are in use.
+            lowest = os.dup(self._control)
+        except OSError:
+            lowest = self._descriptors
+        else:
+            os.close(lowest)
+        crowded = lowest >= limit
+        self._incomplete = self._incomplete or crowded
+        return crowded
 
     # The images -------------------------------------------------------------------------------------------
 
@@ -206,12 +224,12 @@ class Drain:
     def drain(self, now: Nanoseconds) -> None:
         """Takes what may be taken, as far as the sink has room."""
         self.busy = False
-        if any(image.state == DYING and image.listings == self._listings for image in self._order):
+        if any(image.state != LIVING and image.listings == self._listings for image in self._order):
             self.scan(now, force=True)
         for image in list(self._order):
             if image.state == LIVING:
                 self._drain_living(image, now)
-            elif image.state == CLOSING or image.listings < self._listings:
+            elif image.listings < self._listings:
                 self._drain_last(image, now)
         self._order.rotate(1)
         self._unlink()
@@ -302,6 +320,15 @@ class Drain:
         if undrained != self._undrained:
             self._undrained = undrained
             os.pwrite(self._control, undrained.to_bytes(8, "little"), layout.CONTROL_UNDRAINED_OFFSET)
+
+
+def _numbers(names: list[str], ending: str) -> Iterator[tuple[Nonce, int]]:
+    """Nonce and sequence number (0 if it has none) in the names of files of a kind; other names are not ours."""
+    for name in names:
+        if name.endswith(ending):
+            nonce, _, seq = name[: -len(ending)].partition(".")
+            with suppress(ValueError):
+                yield int(nonce, 16), int(seq or 0)
 
 
 def _children(rows: bytes) -> Iterator[int]:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import select
 import signal
 import time
@@ -58,6 +59,7 @@ class _Loop:
         self._plan = plan
         self._channel = channel
         self._writer = channel.writer
+        _allow_descriptors()
         self._drain = Drain(folder, control, channel)
         self._control = control
         self._commands = commands
@@ -241,3 +243,10 @@ class _Loop:
 
     def _main_lives(self) -> bool:
         return self._main_life is not None and not self._main_life.ended()
+
+
+def _allow_descriptors() -> None:
+    """Two descriptors for each traced process: as many as the hard limit allows."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

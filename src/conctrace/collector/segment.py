@@ -23,11 +23,11 @@ rows for the reader of the trace to count.
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
 
 from ..events import kinds
 from ..events.schema import RECORD_SIZE
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ..events.ids import Nanoseconds
 

@@ -229,7 +229,11 @@ class _Gathered:
     def _take_image(self, nonce: int, facts: dict[str, Any]) -> None:
         image = self.images.setdefault(nonce, ImageData(nonce))
         image.facts = dict(facts["facts"])
+        # Whoever recovers a session sees its images for a second time.
+        first_seen = image.seen.get("first_seen_ns")
         image.seen.update(facts["seen"])
+        if first_seen is not None:
+            image.seen["first_seen_ns"] = first_seen
 
     def _take_final(self, nonce: int, facts: dict[str, Any]) -> None:
         self._take_image(nonce, facts)

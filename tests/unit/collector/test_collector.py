@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import subprocess
 import sys
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 
@@ -434,3 +435,42 @@ def test_many_processes_that_come_and_go_at_once_are_all_there(session: Session)
     assert time.monotonic() - started < 15
     assert sorted(raw.images) == list(range(1, 42))
     assert all(values(raw.images[nonce]) == list(range(50)) for nonce in range(2, 42))
+
+
+def test_more_processes_than_descriptors_are_taken_in_turn(session: Session) -> None:
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    children = []
+    session.create()
+    try:
+        # The collector's hard limit: what it needs itself, and a few processes.
+        limited = os.fork()
+        if limited == 0:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (48, 48))
+            _collect_in_this_process(session)
+        children = [session.image(nonce, five_and_pause) for nonce in range(1, 31)]
+        for each in children:
+            each.step()
+        session.until(lambda: len(session.files(".seg")) == 30)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    for each in children:
+        each.go()
+        each.wait()
+    os.kill(limited, signal.SIGUSR1)
+    assert os.waitpid(limited, 0)[1] == 0
+    raw = read(str(session.output))
+    assert all(values(raw.images[nonce]) == list(range(5)) for nonce in range(1, 31))
+
+
+def _collect_in_this_process(session: Session) -> NoReturn:
+    """A waiter that ends its run at SIGUSR1."""
+    status = 1
+    try:
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
+        session.launch()
+        assert session.collector is not None
+        signal.sigwait([signal.SIGUSR1])
+        session.collector.close()
+        status = session.reap()
+    finally:
+        os._exit(status)

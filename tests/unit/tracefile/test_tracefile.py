@@ -6,7 +6,7 @@ import zlib
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from conctrace.errors import TraceFileError
@@ -102,6 +102,7 @@ def test_a_byte_flipped_anywhere_is_noticed(tmp_path: Path) -> None:
                 assert not raw.complete
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=300))
 def test_blocks_of_nonsense_with_a_right_checksum_end_the_trace_there(payload: bytes) -> None:
     import tempfile
