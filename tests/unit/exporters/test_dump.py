@@ -15,11 +15,20 @@ def record(**values: int) -> tuple[int, ...]:
 def raw_trace(*records: tuple[int, ...]) -> RawTrace:
     definitions = {
         kinds.SITE.number: {5: ["race.py", "8", "work"]},
-        kinds.OBJECT.number: {7: ["Lock", "lock\n", "5", ""]},
+        kinds.OBJECT.number: {7: ["Lock", "lo\nck", "5", ""]},
         kinds.TEXT.number: {8: ["a\x1b name"]},
     }
-    image = ImageData(0xAB, {"pid": 4242}, records=list(records), definitions=definitions)
-    return RawTrace({}, {"pid": 4242, "status": 0}, {0xAB: image}, {"race.py:8": "lock"}, True, None, None, 1)
+    image = ImageData(0xAB)
+    image.facts["pid"] = 4242
+    image.records += records
+    image.definitions.update(definitions)
+    return raw_of({0xAB: image})
+
+
+def raw_of(images: dict[int, ImageData], cut: str | None = None) -> RawTrace:
+    return RawTrace(
+        plan={}, main={}, images=images, names={}, complete=cut is None, cut=cut, ended_ns=None, schema=1
+    )  # fmt: skip
 
 
 def test_a_hold_says_its_lock_and_place() -> None:
@@ -31,7 +40,7 @@ def test_a_hold_says_its_lock_and_place() -> None:
     text = list(lines(raw_trace(born, held)))
     assert "+0.000000000 4242.0 process born: value=4242" in text
     assert (
-        "+0.000000123 4242.0 lock held: duration=5 object=7 Lock lock\\n stack=5 race.py:8 work core=1 outcome=contended"
+        "+0.000000123 4242.0 lock held: duration=5 object=7 Lock lo\\nck stack=5 race.py:8 work core=1 outcome=contended"
         in text
     )
 
@@ -48,5 +57,7 @@ def test_unknown_kinds_and_missing_definitions_are_shown_as_numbers() -> None:
 
 
 def test_an_empty_trace_is_a_line_that_says_so() -> None:
-    raw = RawTrace({}, {}, {}, {}, False, "cut at byte 7", None, 1)
-    assert list(lines(raw)) == ["schema 1, 0 images, 0 records, first at 0 ns", "cut: cut at byte 7"]
+    assert list(lines(raw_of({}, "cut at byte 7"))) == [
+        "schema 1, 0 images, 0 records, first at 0 ns",
+        "cut: cut at byte 7",
+    ]
