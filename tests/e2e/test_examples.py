@@ -1,0 +1,102 @@
+"""conctrace finds in each example what its docstring says."""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.support.readback import Recorded
+
+if TYPE_CHECKING:
+    from tests.support.run import Runner
+
+FOLDER = Path(__file__).parents[2] / "examples"
+EXAMPLES = sorted(path.name for path in FOLDER.glob("*.py"))
+
+
+def run_example(runner: Runner, name: str) -> Recorded:
+    """Records the example; its trace has no contradictions, and Perfetto nothing against it."""
+    shutil.copy(FOLDER / name, runner.folder)
+    run = Recorded(runner.traced(name, options=["-o", "t.ctrace", "-o", "t.json"]), runner, "t")
+    assert run.result.status == 0, run.result.stderr
+    return run
+
+
+def arrows(run: Recorded) -> Counter[str]:
+    return Counter(flow.name for flow in run.perfetto.flows)
+
+
+def labels(run: Recorded) -> Counter[tuple[str, str]]:
+    return Counter((wait.label, wait.outcome) for wait in run.trace.waits)
+
+
+def ends(run: Recorded) -> dict[str, str]:
+    """How each process ended, by its name."""
+    lives = [piece for piece in run.perfetto.of("process") if "ended" in piece.args]
+    return {life.process.rpartition(" ")[0]: life.args["ended"] for life in lives}
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_an_example_says_what_conctrace_finds_in_it(name: str) -> None:
+    source = (FOLDER / name).read_text()
+    assert source.startswith('"""')
+    assert "What conctrace should find: " in source.replace("\n", " ")
+
+
+def test_fork(runner: Runner) -> None:
+    run = run_example(runner, "01_fork.py")
+    assert ends(run) == {"MainProcess": "exit 0", "Fork-1": "exit 3"}
+    assert labels(run) == {("os.waitpid Fork-1", "acquired"): 1}
+    assert arrows(run) == {"fork": 1, "end": 1}
+
+
+def test_process(runner: Runner) -> None:
+    run = run_example(runner, "02_process.py")
+    assert ends(run) == {
+        "MainProcess": "exit 0", "reader": "exit 0", "writer": "exit 3",
+        "sleeper": "killed by SIGTERM from MainProcess",
+    }  # fmt: skip
+    assert labels(run) == {
+        ("Process.join reader", "timeout"): 1, ("Process.join reader", "acquired"): 1,
+        ("Process.join writer", "acquired"): 1, ("Process.join sleeper", "acquired"): 1,
+    }  # fmt: skip
+    assert arrows(run) == {"start": 3, "end": 3}
+
+
+def test_thread(runner: Runner) -> None:
+    run = run_example(runner, "06_thread.py")
+    names = ["LoopThread", "MainThread", "failing", "timer"]
+    assert [name for _, name in run.perfetto.threads] == names
+    assert arrows(run) == {"start": 3, "end": 3}
+    failed = {thread.name: thread.error for thread in run.trace.threads.values() if thread.error}
+    assert failed == {"failing": "ZeroDivisionError: division by zero"}
+
+
+def test_race(runner: Runner) -> None:
+    run = run_example(runner, "07_race.py")
+    assert len(run.trace.threads) == 11
+    assert arrows(run) == {"start": 10, "end": 10}
+    assert {wait.category for wait in run.trace.waits} == {"thread"}
+
+
+def test_locked(runner: Runner) -> None:
+    run = run_example(runner, "07_locked.py")
+    assert run.result.stdout == "1000 of 1000\n"
+    assert [thing.name for thing in run.trace.objects.values() if thing.kind == "Lock"] == ["lock"]
+    assert sum(row.holds for row in run.trace.totals) == 1000
+    waits = [wait for wait in run.trace.waits if wait.category == "lock"]
+    assert waits
+    assert {wait.label for wait in waits} == {"Lock.acquire lock"}
+    assert arrows(run)["release"] == len([wait for wait in waits if wait.outcome == "acquired"])
+
+
+def test_contended(runner: Runner) -> None:
+    run = run_example(runner, "07_contended.py")
+    waits = [wait for wait in run.trace.waits if wait.category == "lock"]
+    assert len(waits) == 3
+    assert {run.trace.threads[wait.holder].name for wait in waits if wait.holder} == {"holder"}
+    assert arrows(run)["release"] == 3
