@@ -18,6 +18,7 @@ get_native_id = _thread.get_native_id
 ThreadLocal = _thread._local
 LockType = _thread.LockType
 RLockType = _thread.RLock
+TIMEOUT_MAX = _thread.TIMEOUT_MAX
 
 getpid = os.getpid
 getppid = os.getppid

@@ -107,7 +107,7 @@ def _without_a_verb(word: str) -> int:
     if word in {"-h", "--help"}:
         print(HELP.format(verbs="\n".join(f"  {name:<10}{line}" for name, _, line in VERBS)), end="")
     elif word == "--version":
-        from .. import __version__
+        from .._version import __version__
 
         print(f"conctrace {__version__}")
     else:

@@ -12,7 +12,8 @@ import signal
 import sys
 import time
 
-from .. import __version__, settings
+from .. import settings
+from .._version import __version__
 from ..collector import launch
 from ..events.layout import DETAILS
 from ..session import folder as sessions

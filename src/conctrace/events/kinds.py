@@ -190,7 +190,7 @@ TOTALS = Definition(
     7, "totals", "The final totals of a lock that is gone, for one thread (its index) and call site; fields as in "
     "`layout.TOTALS_COUNTS`.",
     ("object", "thread", "site", "holds", "hold_ns", "hold_max_ns", "waits", "wait_ns", "wait_max_ns",
-     "recorded", "failed"))  # fmt: skip
+     "failed"))  # fmt: skip
 
 DEFINITIONS: tuple[Definition, ...] = (TEXT, SITE, STACK, OBJECT, THREAD, PROCESS, TOTALS)
 DEFINITION_BY_NUMBER: dict[int, Definition] = {definition.number: definition for definition in DEFINITIONS}

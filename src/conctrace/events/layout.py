@@ -104,9 +104,7 @@ THREAD_HELD_MAX = (THREAD_ENTRY_SIZE - THREAD_HELD_OFFSET) // THREAD_HELD.size -
 TOTALS_ENTRY_SIZE = 192
 #: used (1/0), object, thread index, site
 TOTALS_KEY = Struct("<IIII")
-TOTALS_COUNTS = (
-    "holds", "hold_ns", "hold_max_ns", "waits", "wait_ns", "wait_max_ns", "recorded", "failed",
-)  # fmt: skip
+TOTALS_COUNTS = ("holds", "hold_ns", "hold_max_ns", "waits", "wait_ns", "wait_max_ns", "failed")
 #: One half: seq, the counts above, seq.
 TOTALS_HALF = Struct("<" + "Q" * (len(TOTALS_COUNTS) + 2))
 TOTALS_HALF_OFFSETS = (16, 16 + TOTALS_HALF.size)

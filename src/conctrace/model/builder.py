@@ -6,8 +6,9 @@ holds, then waits (a hold explains a wait), then arrows (drawn from the waits' c
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..events import kinds, layout
 from . import marks
@@ -24,6 +25,7 @@ from .trace import (
     ObjectKey,
     Process,
     ProcessKey,
+    Site,
     Thread,
     ThreadKey,
     Totals,
@@ -63,7 +65,8 @@ def build(raw: RawTrace) -> Trace:
     arrows = [
         arrow for image in images for arrow in start_arrows(family, image, processes, threads, thread_of)
     ] + list(wait_arrows(waits))  # fmt: skip
-    totals = [row for image in images for row in _totals(image)]
+    recorded = _recorded(holds)
+    totals = [row for image in images for row in _totals(image, recorded)]
     return Trace(
         facts=_facts(raw, family, processes),
         processes=processes, threads=threads, objects=objects, waits=waits, holds=holds,
@@ -88,16 +91,20 @@ def _objects(raw: RawTrace, image: Image) -> list[Object]:
     return found
 
 
-def _totals(image: Image) -> list[Totals]:
+def _recorded(holds: list[Hold]) -> Counter[tuple[ObjectKey, ThreadKey, Site | None]]:
+    """How many holds of each lock, thread and call site have a record."""
+    return Counter((hold.object, hold.thread, hold.site) for hold in holds if hold.end is not None)
+
+
+def _totals(image: Image, recorded: Counter[tuple[ObjectKey, ThreadKey, Site | None]]) -> list[Totals]:
     names = ("object", "thread", "site", *layout.TOTALS_COUNTS)
     flushed = [dict(zip(names, map(int, fields), strict=True)) for fields in image.data.flushed_totals]
-    return [
-        Totals(
-            object=(image.key, row["object"]), thread=(image.key, row["thread"]), site=image.define.site(row["site"]),
-            **{name: row[name] for name in layout.TOTALS_COUNTS},
-        )
-        for row in [*image.data.totals, *flushed]
-    ]  # fmt: skip
+    totals = []
+    for row in [*image.data.totals, *flushed]:
+        key = (image.key, row["object"]), (image.key, row["thread"]), image.define.site(row["site"])
+        counts: dict[str, Any] = {name: row[name] for name in layout.TOTALS_COUNTS}
+        totals.append(Totals(*key, **counts, recorded=recorded[key]))
+    return totals
 
 
 def _with_doing(

@@ -6,6 +6,8 @@ is legal there: what stands in for it must be a class too.
 
 from __future__ import annotations
 
+import _thread
+
 from .._stdlib import LockType, getframe
 from ..recorder import locks
 
@@ -24,18 +26,21 @@ def install(patches: PatchSet, threading: ModuleType) -> None:
     if isinstance(threading.Lock, type):
         patches.replace(threading, "Lock", _LockClass("lock", (), dict(vars(_LockNames))))
     else:
-        patches.wrap(threading, "Lock", _lock_function)
+        # The very object that _thread has: as without us, `threading.Lock is _thread.allocate_lock`.
+        patches.replace(threading, "Lock", _thread.allocate_lock)
     patches.wrap(threading, "RLock", _rlock_function)
 
 
 def install_thread(patches: PatchSet, thread: ModuleType) -> None:
     """The same for the `_thread` module's own names."""
     patches.wrap(thread, "allocate_lock", _lock_function)
-    patches.wrap(thread, "allocate", _lock_function)
+    patches.replace(thread, "allocate", thread.allocate_lock)
 
 
-def _lock_function(_original: Any) -> Any:
-    def allocate_lock() -> Any:
+def _lock_function(original: Any) -> Any:
+    def allocate_lock(*args: Any, **kwargs: Any) -> Any:
+        if args or kwargs:
+            return original(*args, **kwargs)
         return locks.new_lock(getframe(1))
 
     return allocate_lock

@@ -26,7 +26,7 @@ class PatchSet:
         original = getattr(owner, name, None)
         if original is None or getattr(original, "__conctrace__", False):
             return
-        self.replace(owner, name, _disguise(make(original), original))
+        self.replace(owner, name, _disguise(make(original), original, f"{owner.__name__}:{name}"))
 
     def replace(self, owner: Any, name: str, replacement: Any) -> None:
         """Set ``owner.name``; remembers what was there: inherited attributes come back as inherited."""
@@ -43,15 +43,56 @@ class PatchSet:
                 setattr(owner, name, original)
 
 
-def _disguise(wrapper: Any, original: Any) -> Any:
-    """Make a wrapper look like what it wraps: name, documentation, signature."""
-    for attribute in ("__module__", "__name__", "__qualname__", "__doc__", "__text_signature__"):
-        value = getattr(original, attribute, None)
-        if value is not None:
-            try:
-                setattr(wrapper, attribute, value)
-            except (AttributeError, TypeError):
-                continue
+def _disguise(wrapper: Any, original: Any, name: str) -> Any:
+    """Make a wrapper look like what it wraps: name, documentation, signature, and what it is."""
+    if type(original) is type(len):
+        return _builtin_stand_in(wrapper, original, name)
+    for attribute in ("__module__", "__name__", "__qualname__", "__doc__"):
+        setattr(wrapper, attribute, getattr(original, attribute))
     wrapper.__wrapped__ = original
     wrapper.__conctrace__ = True
     return wrapper
+
+
+class _BuiltinStandIn:
+    """Stands in for a builtin function. Unlike a Python function it does not become a method when it is a class's attribute.
+
+    Each one is of a class of its own, whose ``__call__`` is the wrapper itself, so that no frame comes between.
+    """
+
+    __slots__ = ("__wrapped__", "_name")
+
+    __conctrace__ = True
+
+    def __init__(self, original: Any, name: str, *more: Any) -> None:
+        if more:  # as the base of a class: it reads ``type(base)(name, bases, namespace)``
+            raise TypeError("cannot create 'builtin_function_or_method' instances")
+        self.__wrapped__ = original
+        self._name = name
+
+    @property  # type: ignore[misc]  # isinstance(os.fork, types.BuiltinFunctionType) stays true
+    def __class__(self) -> Any:
+        return type(self.__wrapped__)
+
+    def __getattribute__(self, name: str) -> Any:
+        if name in ("__module__", "__doc__"):
+            return getattr(object.__getattribute__(self, "__wrapped__"), name)
+        return object.__getattribute__(self, name)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.__wrapped__, name)
+
+    def __repr__(self) -> str:
+        return repr(self.__wrapped__)
+
+    def __reduce__(self) -> Any:
+        import pkgutil
+
+        return pkgutil.resolve_name, (self._name,)
+
+
+def _builtin_stand_in(wrapper: Any, original: Any, name: str) -> Any:
+    kind: Any = type(
+        "builtin_function_or_method", (_BuiltinStandIn,), {"__slots__": (), "__call__": staticmethod(wrapper)}
+    )
+    return kind(original, name)

@@ -5,9 +5,13 @@ blocking; when that succeeds nobody waited, and all there is to do is to note ow
 release to add the hold to the exact totals (in the shared mapping, so a kill loses none). Whether the hold
 gets a record of its own is the budget's affair (`settings.BUDGET_FIRST`).
 
-What let a waiter through is stamped *under the lock*: a release that finds the lock wanted stores its time in the lock
+What let a waiter through is stamped *under the lock*: a release that finds somebody waiting stores its time in the lock
 before it lets go. Whoever gets the lock next after waiting reads the stamp while it holds the lock, so it is the release
 that came just before; a stamp older than the wait is not its cause and is not used.
+
+Two holds explain a wait: the one during which it began, and the one whose release ended it. Both get a record, whatever the
+budget: the first because the waiter marks the lock as wanted, the second written by the waiter from the stamp (under heavy
+contention most releases let nobody through: the releaser itself is back first).
 
 A signal handler may raise inside our part of ``acquire``. Then the raw lock is let go again and the exception passes: as if
 the signal had come just before the acquire. Our own failures are swallowed and switch the recorder off; the raw lock's
@@ -16,7 +20,7 @@ state is right in either case.
 
 from __future__ import annotations
 
-from .._stdlib import LockType, RLockType, allocate_lock, getframe, is_library_file, monotonic_ns
+from .._stdlib import TIMEOUT_MAX, LockType, RLockType, allocate_lock, getframe, is_library_file, monotonic_ns
 from ..events import kinds, layout
 from ..settings import BUDGET_FIRST, BUDGET_PER_SECOND, SHORT_NS
 
@@ -57,14 +61,14 @@ class Cell:
     """Totals of one lock, one thread, one call site; `save` puts them into the shared mapping."""
 
     __slots__ = (
-        "_entry", "code", "failed", "first", "hold_max_ns", "hold_ns", "holds", "lasti", "offset", "recorded", "seq",
+        "_entry", "code", "failed", "first", "hold_max_ns", "hold_ns", "holds", "lasti", "offset", "seq",
         "site", "state", "view", "wait_max_ns", "wait_ns", "waits", "word",
     )  # fmt: skip
 
     def __init__(self, number: int, state: ThreadState, frame: FrameType, first: list[int]) -> None:
         self.holds = self.hold_ns = self.hold_max_ns = 0
         self.waits = self.wait_ns = self.wait_max_ns = 0
-        self.recorded = self.failed = self.seq = 0
+        self.failed = self.seq = 0
         self.state = state
         self.code = frame.f_code
         self.lasti = frame.f_lasti
@@ -85,7 +89,7 @@ class Cell:
         seq = self.seq = self.seq + 1
         _pack_totals(
             self.view, self.offset + _HALVES[seq & 1], seq, self.holds, self.hold_ns, self.hold_max_ns,
-            self.waits, self.wait_ns, self.wait_max_ns, self.recorded, self.failed, seq,
+            self.waits, self.wait_ns, self.wait_max_ns, self.failed, seq,
         )  # fmt: skip
 
     def close(self, number: int, thread: int) -> None:
@@ -94,7 +98,7 @@ class Cell:
             _recorder.define(
                 kinds.TOTALS, number,
                 (number, thread, self.site, self.holds, self.hold_ns, self.hold_max_ns, self.waits, self.wait_ns,
-                 self.wait_max_ns, self.recorded, self.failed),
+                 self.wait_max_ns, self.failed),
             )  # fmt: skip
             _recorder.give_entry("totals", self._entry)
             self._entry = self.view = None
@@ -104,8 +108,8 @@ class _Traced:
     """What Lock and RLock have in common. Attributes of ours have underscores; the rest is the raw lock's interface."""
 
     __slots__ = (
-        "__weakref__", "_cell", "_cells", "_contended", "_epoch", "_free", "_made_at", "_number", "_raw",
-        "_released", "_state", "_try", "_waiters", "held_since", "held_word",
+        "__weakref__", "_cell", "_cells", "_epoch", "_free", "_made_at", "_number", "_raw",
+        "_released", "_state", "_try", "_unrecorded", "_waiters", "_wanted", "held_since", "held_word",
     )  # fmt: skip
 
     _kind: str
@@ -116,8 +120,12 @@ class _Traced:
         self._try = raw.acquire
         self._free = raw.release
         self._waiters = 0
-        self._contended = False
+        #: somebody found it taken since it was got: this hold explains a wait
+        self._wanted = False
+        #: moment of the last release that left somebody waiting …
         self._released = 0
+        #: … and the arguments of its hold's record, if it has none
+        self._unrecorded: tuple[int, ...] | None = None
         #: the thread that holds it, if it was got while recording; else None
         self._state: ThreadState | None = None
         self._cell: Cell | None = None
@@ -175,13 +183,13 @@ class _Traced:
             cell.hold_ns += hold
             if hold > cell.hold_max_ns:  # noqa: PLR1730  # max() costs a call here
                 cell.hold_max_ns = hold
-            if self._contended or hold >= SHORT_NS or cell.first[0] or _budget[1] or end >= _budget[0]:
+            if self._waiters or self._wanted or hold >= SHORT_NS or cell.first[0] or _budget[1] or end >= _budget[0]:
                 self._record_hold(state, cell, end, hold)
             if cell.view is not None:
                 seq = cell.seq = cell.seq + 1
                 _pack_totals(
                     cell.view, cell.offset + _HALVES[seq & 1], seq, cell.holds, cell.hold_ns, cell.hold_max_ns,
-                    cell.waits, cell.wait_ns, cell.wait_max_ns, cell.recorded, cell.failed, seq,
+                    cell.waits, cell.wait_ns, cell.wait_max_ns, cell.failed, seq,
                 )  # fmt: skip
             else:
                 cell.save()
@@ -214,27 +222,28 @@ class _Traced:
         return cell
 
     def _record_hold(self, state: ThreadState, cell: Cell, end: int, hold: int) -> None:
-        """Give this hold a record of its own, if it waits for nobody's budget or the budget has room."""
-        contended = self._contended
-        if contended:
-            self._released = end
-            self._contended = self._waiters > 0
-        elif hold < SHORT_NS and not _in_budget(cell.first, end):
-            return
-        cell.recorded += 1
+        """Give this hold a record if it explains a wait, was long, or the budget has room; else stamp it for a waiter."""
         recorder = _recorder
         releaser = recorder.state
-        recorder.emit(
+        waiters = self._waiters
+        record = (
             _HOLD, state.index, self.held_since, hold, self._number, 0 if releaser is state else 1 + releaser.index,
-            recorder.sites.site(_caller()), cell.site, _CONTENDED if contended else 0,
+            recorder.sites.site(_caller()), cell.site, _CONTENDED if waiters or self._wanted else 0,
         )  # fmt: skip
+        recorded = self._wanted or hold >= SHORT_NS or _in_budget(cell.first, end)
+        if recorded:
+            self._wanted = False
+            recorder.emit(*record)
+        if waiters:
+            self._released = end
+            self._unrecorded = None if recorded else record
 
     # Waiting -------------------------------------------------------------------------------------------------
 
     def _wait(self, acquire: Any, arguments: tuple[Any, ...], frame: FrameType) -> bool:
         """The lock is taken: acquire it the slow way, and record the wait with what ended it."""
         self._waiters += 1
-        self._contended = True
+        self._wanted = True
         state = self._begin_wait(frame)
         got = False
         outcome = _ERROR
@@ -270,6 +279,9 @@ class _Traced:
             if state.epoch != _recorder.epoch:  # this is a child, forked in a signal handler meanwhile
                 return
             released = self._released if outcome == _ACQUIRED and self._released >= since else 0
+            if released and self._unrecorded is not None:
+                _recorder.emit(*self._unrecorded)
+                self._unrecorded = None
             cpu, runq = state.reading(end)
             _recorder.emit(
                 _WAIT, state.index, since, end - since, self._number, released, 0, wait.stack, outcome, cpu, runq
@@ -297,7 +309,7 @@ class _Traced:
             cell.failed += 1
             cell.save()
             now = monotonic_ns()
-            self._contended = True
+            self._wanted = True
             if _in_budget(cell.first, now):
                 _recorder.emit(_WAIT, state.index, now, 0, self._number, 0, 0, cell.site, _TIMEOUT)
         except BaseException as error:
@@ -312,7 +324,7 @@ class _Traced:
 
     def _is_patient(self, blocking: Any, timeout: Any) -> bool:
         """Whether these arguments are valid ones that may wait; the raw lock itself judges all others."""
-        return bool(blocking) and isinstance(timeout, (int, float)) and (timeout == -1 or timeout >= 0)
+        return bool(blocking) and isinstance(timeout, (int, float)) and (timeout == -1 or 0 <= timeout < TIMEOUT_MAX)
 
     def __repr__(self) -> str:
         return repr(self._raw)
@@ -410,7 +422,8 @@ class TracedLock(_Traced):
     def _at_fork_reinit(self) -> None:
         self._state = None
         self._waiters = 0
-        self._contended = False
+        self._wanted = False
+        self._unrecorded = None
         self._raw._at_fork_reinit()
 
 
@@ -494,8 +507,14 @@ class TracedRLock(_Traced):
         self._state = None
         self._depth = 0
         self._waiters = 0
-        self._contended = False
+        self._wanted = False
+        self._unrecorded = None
         self._raw._at_fork_reinit()
+
+
+for _stand_in, _real in ((TracedLock, LockType), (TracedRLock, RLockType)):
+    # type(lock).__name__ and the errors that name it, as without us
+    _stand_in.__name__, _stand_in.__qualname__, _stand_in.__module__ = _real.__name__, _real.__qualname__, "_thread"
 
 
 def new_lock(frame: FrameType) -> Any:

@@ -330,7 +330,8 @@ class Recorder:
     def _table(self, name: str) -> Table:
         table = self._tables.get(name)
         if table is None:
-            table = self._tables[name] = Table(self._folder, self.live.nonce, name, _ENTRY_SIZES[name])
+            # setdefault: another thread may be here too, and there must be one table
+            table = self._tables.setdefault(name, Table(self._folder, self.live.nonce, name, _ENTRY_SIZES[name]))
         return table
 
     # Conveniences of patches -------------------------------------------------------------------------------------

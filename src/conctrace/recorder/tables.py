@@ -6,6 +6,7 @@ that double in size; a freed entry is used again.
 
 from __future__ import annotations
 
+from .._stdlib import sleep
 from ..events import layout
 from .linux import create_mapped
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 Entry = tuple  # type: ignore[type-arg]  # (memoryview "B", memoryview "Q", int)
 
 CHUNKS_MAX = 64
+#: How often to look again while another thread adds a chunk.
+_TRIES = 2_000
 
 
 class Table:
@@ -35,12 +38,18 @@ class Table:
 
     def take(self) -> Any:
         """A free entry, all zero, as (bytes, words, offset), or None when there is no room; raises OSError."""
-        if not self._free and not self._add_chunk():
-            return None
-        try:
-            return self._free.pop()
-        except IndexError:  # another thread took the last one
-            return self.take()
+        for _ in range(_TRIES):
+            if self._free:
+                try:
+                    return self._free.pop()
+                except IndexError:  # another thread took the last one
+                    continue
+            try:
+                if not self._add_chunk():
+                    break
+            except FileExistsError:  # another thread is adding it
+                sleep(0)
+        return None
 
     def give(self, entry: Any) -> None:
         """Zero the entry and let it be taken again."""

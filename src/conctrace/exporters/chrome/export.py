@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
-from ... import __version__
+from ..._version import __version__
 from ...model.trace import Arrow, Hold, ObjectKey, Process, ProcessKey, Span, Stack, Thread, ThreadKey, Trace, Wait
 from .. import digest, words
 from ..nesting import Slice, nest

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import jinja2
 import markupsafe
 
-from ... import __version__
+from ..._version import __version__
 from ..places import Places
 from .page import page
 from .timeline import timeline
