@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 
-from .. import settings
+from .. import sessions, settings
 from ..errors import SessionError
-from ..session import folder as sessions
 from .terminal import say
 
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 import os
 import time
 
+from .. import sessions
 from ..errors import SessionError
-from ..session import folder as sessions
 from . import outputs
 from .ending import say_failures, say_summary
 from .places import interrupted_sessions

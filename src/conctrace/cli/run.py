@@ -12,11 +12,10 @@ import signal
 import sys
 import time
 
-from .. import settings
+from .. import sessions, settings
 from .._version import __version__
 from ..collector import launch
 from ..events.layout import DETAILS
-from ..session import folder as sessions
 from . import outputs, places, target, waiter
 from .ending import Ending
 from .parsing import is_number

@@ -14,8 +14,8 @@ import os
 import signal
 from contextlib import suppress
 
+from .. import sessions
 from ..errors import SessionError
-from ..session import folder as sessions
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

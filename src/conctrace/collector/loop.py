@@ -18,8 +18,8 @@ import signal
 import time
 from contextlib import suppress
 
+from .. import sessions
 from ..events import layout
-from ..session import folder as sessions
 from ..tracefile import format as form
 from .channel import Channel, WriterGoneError
 from .drain import Drain
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import Any
 
-    from ..session.folder import Plan
+    from ..sessions import Plan
     from . import drain as draining
 
 BUSY_MS = 10

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from ..model.trace import Trace
-    from ..session.folder import Plan
+    from ..sessions import Plan
 
 _TRACE = ".ctrace"
 #: extension → module below `exporters` that its format imports when it is used

@@ -12,9 +12,9 @@ import select
 import time
 from typing import TYPE_CHECKING, Any
 
+from .. import sessions
 from ..errors import SessionError, TraceFileError
 from ..events import layout
-from ..session import folder as sessions
 from ..tracefile import format as form
 from ..tracefile.reader import read_blocks
 from ..tracefile.writer import TraceWriter
@@ -25,7 +25,7 @@ from .outputs import export
 
 if TYPE_CHECKING:
     from ..events.ids import Nanoseconds, Nonce
-    from ..session.folder import Plan
+    from ..sessions import Plan
 
 #: A writer that has lost its collector goes on until its queue is empty; it is given so long.
 _WRITER_SECONDS = 5.0

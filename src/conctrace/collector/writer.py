@@ -17,7 +17,7 @@ import sys
 from contextlib import suppress
 from importlib import import_module
 
-from ..session import folder as sessions
+from .. import sessions
 from ..tracefile import format as form
 from ..tracefile.writer import TraceWriter
 from .launch import log_failure
@@ -28,7 +28,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from ..session.folder import Plan
+    from ..sessions import Plan
     from .channel import WriterEnd
 
 

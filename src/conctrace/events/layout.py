@@ -9,7 +9,7 @@ acknowledges and unlinks; nobody ever truncates a live file.
 ``NONCE.SEQ.seg``         segments: a header slot, then records (`schema.RECORD`), SEQ counts from 0
 ``NONCE.threads.K``       chunks of `THREAD_ENTRY`: what each thread waits for and holds right now
 ``NONCE.totals.K``        chunks of `TOTALS_ENTRY`: exact totals per (object, thread, call site)
-``session.json``          what was asked for (`session.folder`), read by collector and ``recover``
+``session.json``          what was asked for (`sessions.Plan`), read by collector and ``recover``
 ``trace.ctrace``          the trace so far
 ========================  ===============================================================================
 

@@ -6,9 +6,9 @@ import json
 import os
 import zlib
 
+from .. import sessions
 from ..errors import SessionError
 from ..events.schema import SCHEMA_VERSION
-from ..session import folder as sessions
 from . import codec
 from . import format as form
 

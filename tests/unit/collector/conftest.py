@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from conctrace import sessions
 from conctrace.collector.launch import Collector, launch
 from conctrace.events import layout
-from conctrace.session import folder as sessions
 from conctrace.tracefile.reader import RawTrace, read
 from tests.support.segments import Child, ImageFiles, Steps, child, make_plan
 

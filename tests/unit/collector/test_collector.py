@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 
+from conctrace import sessions
 from conctrace.collector.recovery import recover
 from conctrace.errors import SessionError
 from conctrace.events import kinds, layout
-from conctrace.session import folder as sessions
 from conctrace.tracefile.reader import ImageData, read
 from tests.support.segments import ImageFiles, Steps, definition, record, thread_entry, totals_entry
 

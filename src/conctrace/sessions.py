@@ -15,9 +15,9 @@ import json
 import os
 import struct
 
-from .. import settings
-from ..errors import SessionError
-from ..events import layout, schema
+from . import settings
+from .errors import SessionError
+from .events import layout, schema
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

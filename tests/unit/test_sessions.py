@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from conctrace import sessions
 from conctrace.errors import SessionError
 from conctrace.events import layout, schema
-from conctrace.session import folder as sessions
 from tests.support.segments import make_plan
 
 if TYPE_CHECKING:
