@@ -6,7 +6,6 @@ Pure functions of a Trace. Processes of the standard library's own (`Process.hid
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from . import words
@@ -150,19 +149,14 @@ def _open_ending(trace: Trace, wait: Wait) -> str:
     return f"it never got it: {words.ending(end)}"
 
 
-@dataclass
 class LockTotals:
     """All that was counted about one lock, over threads and call sites."""
 
-    thing: Object
-    holds: int = 0
-    hold_ns: int = 0
-    hold_max_ns: int = 0
-    waits: int = 0
-    wait_ns: int = 0
-    wait_max_ns: int = 0
-    recorded: int = 0
-    failed: int = 0
+    def __init__(self, thing: Object) -> None:
+        self.thing = thing
+        self.holds = self.hold_ns = self.hold_max_ns = 0
+        self.waits = self.wait_ns = self.wait_max_ns = 0
+        self.recorded = self.failed = 0
 
 
 def locks(trace: Trace) -> list[LockTotals]:

@@ -9,7 +9,6 @@ process. So a slice that begins inside another one and ends after it is cut at t
 from __future__ import annotations
 
 from bisect import bisect_right
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 if TYPE_CHECKING:
@@ -18,16 +17,18 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-@dataclass(slots=True)
 class Slice(Generic[T]):
     """A stretch of a lane and what it stands for; `parent` is an index into the lane's slices, -1 for none."""
 
-    start: Nanoseconds
-    end: Nanoseconds
-    what: T
-    parent: int = -1
-    #: ns cut off its end to make it nest
-    cut: Nanoseconds = 0
+    __slots__ = ("cut", "end", "parent", "start", "what")
+
+    def __init__(self, start: Nanoseconds, end: Nanoseconds, what: T) -> None:
+        self.start = start
+        self.end = end
+        self.what = what
+        self.parent = -1
+        #: ns cut off its end to make it nest
+        self.cut: Nanoseconds = 0
 
     @property
     def order(self) -> tuple[Nanoseconds, Nanoseconds]:

@@ -7,7 +7,6 @@ holds, then waits (a hold explains a wait), then arrows (drawn from the waits' c
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ..events import kinds, layout
@@ -119,7 +118,7 @@ def _with_doing(
         f"{threads[hold.thread].name} was holding {objects[hold.object].label}"
         for hold in holds if hold.end is None and hold.thread[0] == process.key and hold.object in objects
     ]  # fmt: skip
-    return replace(process, end=replace(process.end, doing=tuple(doing))) if doing else process
+    return process._replace(end=process.end._replace(doing=tuple(doing))) if doing else process
 
 
 def _facts(raw: RawTrace, family: Family, processes: Mapping[ProcessKey, Process]) -> Facts:

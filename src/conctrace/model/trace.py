@@ -3,22 +3,28 @@
 Everything that explains a run (exporters, the summary, later the findings) reads this and nothing below it.
 All times are CLOCK_MONOTONIC in integer nanoseconds on one host; ``None`` for an end means "still open when the
 trace ended". Lists are sorted by time.
+
+Named tuples, not dataclasses: who runs an empty script waits for these classes to be made, 17 ms less.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TypeAlias
+from types import MappingProxyType
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from ..events.ids import Nanoseconds, Nonce, Number, ThreadIndex
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+NO_ARGS: Mapping[str, str] = MappingProxyType({})
 
 ProcessKey: TypeAlias = Nonce
 ThreadKey: TypeAlias = tuple[ProcessKey, ThreadIndex]
 ObjectKey: TypeAlias = tuple[ProcessKey, Number]
 
 
-@dataclass(frozen=True)
-class Site:
+class Site(NamedTuple):
     """A place in the source."""
 
     file: str
@@ -33,8 +39,7 @@ class Site:
 Stack: TypeAlias = tuple[Site, ...]
 
 
-@dataclass(frozen=True)
-class End:
+class End(NamedTuple):
     """How a process ended.
 
     `how` is one of ``exited`` (status known), ``killed`` (by `signal`), ``ended`` (gone, status not seen),
@@ -51,8 +56,7 @@ class End:
     doing: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class Process:
+class Process(NamedTuple):
     """One process image."""
 
     key: ProcessKey
@@ -78,8 +82,7 @@ class Process:
     off_reason: str = ""
 
 
-@dataclass(frozen=True)
-class Thread:
+class Thread(NamedTuple):
     """One thread of an image."""
 
     key: ThreadKey
@@ -101,8 +104,7 @@ class Thread:
     error_stack: Stack = ()
 
 
-@dataclass(frozen=True)
-class Object:
+class Object(NamedTuple):
     """A thing that is waited for: Lock, RLock, Thread, Process."""
 
     key: ObjectKey
@@ -123,8 +125,7 @@ class Object:
         )
 
 
-@dataclass(frozen=True)
-class Cause:
+class Cause(NamedTuple):
     """What ended a wait: this thread, at this moment, from there."""
 
     #: ``release`` or ``end``
@@ -134,8 +135,7 @@ class Cause:
     site: Site | None
 
 
-@dataclass(frozen=True)
-class Wait:
+class Wait(NamedTuple):
     """A stretch in which a thread waited (or could have) for something."""
 
     thread: ThreadKey
@@ -161,8 +161,7 @@ class Wait:
     core: int | None = None
 
 
-@dataclass(frozen=True)
-class Hold:
+class Hold(NamedTuple):
     """A lock was held by one thread."""
 
     object: ObjectKey
@@ -178,8 +177,7 @@ class Hold:
     core: int | None = None
 
 
-@dataclass(frozen=True)
-class Span:
+class Span(NamedTuple):
     """A stretch of a thread that has a name: the program's own, or a call that starts something."""
 
     thread: ThreadKey
@@ -188,15 +186,14 @@ class Span:
     name: str
     #: ``span`` for the program's own, ``process`` for fork and start calls, ``thread`` for Thread.start
     category: str
-    args: dict[str, str] = field(default_factory=dict)
+    args: Mapping[str, str] = NO_ARGS
     object: ObjectKey | None = None
     stack: Stack = ()
     core: int | None = None
     outcome: str = ""
 
 
-@dataclass(frozen=True)
-class Instant:
+class Instant(NamedTuple):
     """A moment of a thread that has a name: ``exit 0``, ``killed by SIGKILL``, ``ValueError: …``."""
 
     thread: ThreadKey
@@ -204,12 +201,11 @@ class Instant:
     name: str
     #: ``process``, ``thread`` or ``span`` (the program's own)
     category: str
-    args: dict[str, str] = field(default_factory=dict)
+    args: Mapping[str, str] = NO_ARGS
     stack: Stack = ()
 
 
-@dataclass(frozen=True)
-class Counter:
+class Counter(NamedTuple):
     """A value the program named, at one moment."""
 
     process: ProcessKey
@@ -218,8 +214,7 @@ class Counter:
     value: float
 
 
-@dataclass(frozen=True)
-class Arrow:
+class Arrow(NamedTuple):
     """Cause to effect; `source_time` ≤ `target_time`, each inside a slice of its thread."""
 
     #: ``fork``, ``start``, ``end``, ``release``
@@ -230,8 +225,7 @@ class Arrow:
     target_time: Nanoseconds
 
 
-@dataclass(frozen=True)
-class Totals:
+class Totals(NamedTuple):
     """Exact totals of one lock, one thread, one call site; recorded or not."""
 
     object: ObjectKey
@@ -249,20 +243,18 @@ class Totals:
     failed: int
 
 
-@dataclass(frozen=True)
-class Loss:
+class Loss(NamedTuple):
     """Something the trace does not show: how much, and a sentence about it."""
 
     #: stable word: ``dropped``, ``summarised``, ``holes``, ``switched-off``, ``open``, ``not-seen``, ``cut``, …
     slug: str
-    count: int
+    count: int  # type: ignore[assignment]  # hides tuple.count, which nobody wants of a Loss
     sentence: str
     #: ``lost`` (recorded data is missing), ``summarised`` (in the totals only), ``unseen`` (never observed)
     severity: str = "lost"
 
 
-@dataclass(frozen=True)
-class Facts:
+class Facts(NamedTuple):
     """What the whole run was."""
 
     command: tuple[str, ...]
@@ -284,8 +276,7 @@ class Facts:
     complete: bool
 
 
-@dataclass(frozen=True)
-class Trace:
+class Trace(NamedTuple):
     """One run."""
 
     facts: Facts

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from ..events import kinds
 from ..events.schema import NO_CORE
@@ -24,8 +23,7 @@ _CATEGORIES = {
 }
 
 
-@dataclass(frozen=True)
-class World:
+class World(NamedTuple):
     """What waits are explained by."""
 
     family: Family

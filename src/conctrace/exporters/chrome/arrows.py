@@ -20,8 +20,7 @@ go from the call to the begin of the new life and need none.
 from __future__ import annotations
 
 from bisect import bisect_left
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..nesting import Lookup, Slice, nest
 
@@ -32,8 +31,7 @@ if TYPE_CHECKING:
     from ...model.trace import Arrow, ThreadKey
 
 
-@dataclass(frozen=True)
-class Drawn:
+class Drawn(NamedTuple):
     """One arrow, its ends where they are drawn."""
 
     number: int
@@ -87,13 +85,13 @@ class Ends:
         return before >= 0 and self._moments[before] >= self._slices[latest].start
 
 
-@dataclass
 class Plan:
     """All arrows of a trace that can be drawn; `left_out` counts the others."""
 
-    ends: dict[ThreadKey, Ends]
-    drawn: list[Drawn] = field(default_factory=list)
-    left_out: int = 0
+    def __init__(self, ends: dict[ThreadKey, Ends]) -> None:
+        self.ends = ends
+        self.drawn: list[Drawn] = []
+        self.left_out = 0
 
     def add(
         self, arrows: Iterable[Arrow], at: Callable[[Nanoseconds], Nanoseconds], name: Callable[[Arrow], str]

@@ -14,8 +14,7 @@ import gzip
 import zlib
 from collections import Counter as Tally
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from ..._version import __version__
 from ...model.trace import Arrow, Hold, ObjectKey, Process, ProcessKey, Span, Stack, Thread, ThreadKey, Trace, Wait
@@ -29,8 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable, Iterator, Mapping
 
 
-@dataclass(frozen=True)
-class Drawn:
+class Drawn(NamedTuple):
     """What one slice says."""
 
     name: str
@@ -38,13 +36,13 @@ class Drawn:
     args: str
 
 
-@dataclass
 class Tallies:
     """What the file shows otherwise than the trace has it."""
 
-    slices_cut: int = 0
-    holds_cut: int = 0
-    arrows_left_out: int = 0
+    def __init__(self) -> None:
+        self.slices_cut = 0
+        self.holds_cut = 0
+        self.arrows_left_out = 0
 
 
 def export(trace: Trace, internals: bool = False) -> bytes:
@@ -110,8 +108,8 @@ class _Export:
             "platform": facts.platform,
             "recorder": facts.recorder,
             "complete": facts.complete,
-            "losses": [asdict(loss) for loss in self.trace.losses],
-            "export": asdict(self.tallies),
+            "losses": [loss._asdict() for loss in self.trace.losses],
+            "export": vars(self.tallies),
         }
         return chrome.document(__version__, about, events)
 
