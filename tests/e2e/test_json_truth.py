@@ -70,6 +70,8 @@ def fact(run: Recorded, what: str, thread: str | None = None) -> Fact:
 # Locks -----------------------------------------------------------------------------------------------------------
 
 LOCKS = """
+import os
+import signal
 import threading
 from truth import log, now, told, until_blocked
 
@@ -199,6 +201,47 @@ with told("hold RLock rlock"):
     log("release", before, now(), to="consumes")
 with told("Thread.join consumes", outcome="acquired"):
     consumer.join()
+
+# A signal's handler ends an acquire, and a join, by an exception.
+class Interruption(Exception):
+    pass
+
+def interrupt(number, frame):
+    raise Interruption
+
+def keeps():
+    with told("hold Lock lock"):
+        with lock:
+            kept.set()
+            for _ in range(2):
+                until_blocked(threading.main_thread())
+                interrupted.clear()
+                os.kill(os.getpid(), signal.SIGUSR1)
+                interrupted.wait()
+
+signal.signal(signal.SIGUSR1, interrupt)
+kept, interrupted = threading.Event(), threading.Event()
+keeper = threading.Thread(target=keeps, name="keeps")
+with told("Thread.start keeps"):
+    keeper.start()
+kept.wait()
+before = now()
+try:
+    lock.acquire()
+except Interruption:
+    log("Lock.acquire lock", before, now(), outcome="error", holder="keeps")
+    interrupted.set()
+before = now()
+try:
+    keeper.join()
+except Interruption:
+    log("Thread.join keeps", before, now(), outcome="error")
+    interrupted.set()
+with told("Thread.join keeps", outcome="acquired"):
+    keeper.join()
+with told("hold Lock lock"):
+    with lock:
+        pass
 """
 
 
@@ -231,8 +274,8 @@ def test_each_wait_names_its_lock_its_place_and_where_the_holder_had_got_it(lock
                 assert wait.args["site"].endswith("wait")
                 continue
             assert wait.args["site"].startswith(f"{program}:")
-            assert wait.args["site"].endswith(f" {wait.thread}")
-            assert wait.args["holder_site"].rpartition(" ")[2] in {"contend", "<module>"}
+            assert wait.args["site"].endswith(" <module>" if wait.thread == "MainThread" else f" {wait.thread}")
+            assert wait.args["holder_site"].rpartition(" ")[2] in {"contend", "keeps", "<module>"}
 
 
 def test_an_acquire_that_does_not_wait_takes_no_time(locks: Recorded) -> None:
