@@ -100,7 +100,8 @@ def _thread_ended(world: World, image: Image, row: Row) -> Cause | None:
     if key is None or row.outcome != kinds.ACQUIRED.number:
         return None
     end = world.threads[key].end
-    return Cause("end", key, min(end, row.end), None) if end is not None else None
+    # Until 3.12 an interrupted join makes the next one return at once, while the thread still runs.
+    return Cause("end", key, end, None) if end is not None and end <= row.end else None
 
 
 def _child_ended(world: World, _: Image, row: Row) -> Cause | None:
