@@ -218,9 +218,10 @@ def keeps():
                 interrupted.clear()
                 os.kill(os.getpid(), signal.SIGUSR1)
                 interrupted.wait()
+    released.set()
 
 signal.signal(signal.SIGUSR1, interrupt)
-kept, interrupted = threading.Event(), threading.Event()
+kept, interrupted, released = threading.Event(), threading.Event(), threading.Event()
 keeper = threading.Thread(target=keeps, name="keeps")
 with told("Thread.start keeps"):
     keeper.start()
@@ -239,6 +240,7 @@ except Interruption:
     interrupted.set()
 with told("Thread.join keeps", outcome="acquired"):
     keeper.join()
+released.wait()  # until 3.12 Thread takes a thread for ended when a join of it was interrupted
 with told("hold Lock lock"):
     with lock:
         pass
