@@ -43,18 +43,26 @@ _CONTENDED = kinds.CONTENDED.number
 _SECOND = 1_000_000_000
 _pack_held = layout.THREAD_HELD.pack_into
 _HELD_SIZE = layout.THREAD_HELD.size
-_HELD_MAX = layout.THREAD_HELD_MAX
 _BUDGET, _ALL, _WAITS = range(3)
+_NEVER = 1 << 62
 
 _recorder: Recorder
+#: `Recorder.wipe`; the same page as long as the process lives
+_wipe: Any
 #: The process's budget of individual records: [end of the current second, records left in it].
 _budget = [0, 0]
+#: Records that come before that, for each lock and thread.
+_first = BUDGET_FIRST
 
 
 def use_recorder(recorder: Recorder) -> None:
     """All traced locks of this process record with `recorder` from now on."""
-    global _recorder
+    global _recorder, _wipe, _first
     _recorder = recorder
+    _wipe = recorder.wipe
+    if recorder.detail != _BUDGET:
+        _budget[:] = (_NEVER, 0)
+        _first = _NEVER if recorder.detail == _ALL else 0
 
 
 class Cell:
@@ -143,7 +151,7 @@ class _Traced:
     def _took(self, frame: FrameType) -> None:
         """The raw lock was just got by this thread: note it. Raises nothing of ours."""
         try:
-            if _recorder.wipe[0] == 1:
+            if _wipe[0] == 1:
                 try:
                     state = _recorder.local.state
                 except AttributeError:
@@ -158,9 +166,9 @@ class _Traced:
             self.held_word = cell.word
             self.held_since = since = monotonic_ns()
             state.held.append(self)
-            if (view := state.held_view) is not None and len(state.held) < _HELD_MAX:
-                _pack_held(view, state.held_at, since, cell.word)
-                state.held_at += _HELD_SIZE
+            if (at := state.held_at) < state.held_end:
+                _pack_held(state.held_view, at, since, cell.word)
+                state.held_at = at + _HELD_SIZE
             else:
                 state.show_held(since, cell.word)
             self._state = state
@@ -176,7 +184,7 @@ class _Traced:
             end = monotonic_ns()
             self._state = None
             cell = self._cell
-            if _recorder.wipe[0] != 1 or cell is None or cell.state.epoch != _recorder.epoch:
+            if _wipe[0] != 1 or cell is None or cell.state.epoch != _recorder.epoch:
                 return  # switched off since, or got before a fork, by the parent's image
             hold = end - self.held_since
             cell.holds += 1
@@ -194,10 +202,10 @@ class _Traced:
             else:
                 cell.save()
             held = state.held
-            if held and held[-1] is self and len(held) < _HELD_MAX:
+            if held and held[-1] is self:
                 held.pop()
                 state.held_at = at = state.held_at - _HELD_SIZE
-                if state.held_view is not None:
+                if at < state.held_end:
                     _pack_held(state.held_view, at, 0, 0)
             else:
                 state.drop_held(self)
@@ -216,7 +224,7 @@ class _Traced:
             self._cells = []
             recorder.define(kinds.OBJECT, self._number, (self._kind, "", self._made_at, ""))
         first = next((cell.first for other, _, cell in self._cells if other is state), None)
-        cell = Cell(self._number, state, frame, first or [BUDGET_FIRST])
+        cell = Cell(self._number, state, frame, first or [_first])
         state.cells[key] = cell
         self._cells.append((state, key, cell))
         return cell
@@ -350,9 +358,6 @@ class _Traced:
 
 def _in_budget(first: list[int], now: int) -> bool:
     """Whether an uncontended, short operation gets a record of its own; takes it off the budget."""
-    detail = _recorder.detail
-    if detail != _BUDGET:
-        return detail == _ALL
     if first[0]:
         first[0] -= 1
         return True
@@ -443,9 +448,6 @@ class TracedRLock(_Traced):
             self._entered(getframe(1))
         return True
 
-    def __exit__(self, *_: object) -> None:
-        self.release()
-
     def acquire(self, blocking: Any = True, timeout: Any = -1) -> bool:
         """Acquire the lock; see `threading.RLock.acquire`."""
         frame = getframe(1)
@@ -469,15 +471,20 @@ class TracedRLock(_Traced):
                 self._depth = 0
                 raise
 
+    def __exit__(self, *_: object) -> None:
+        self.release()
+
     def release(self) -> None:
         """Release the lock; see `threading.RLock.release`."""
-        mine = self._raw._is_owned()
+        if self._depth > 1 or not self._raw._is_owned():
+            self._depth -= self._raw._is_owned()
+            self._free()
+            return
         try:
-            if mine and self._depth == 1 and (state := self._state) is not None:
+            if (state := self._state) is not None:
                 self._let_go(state)
         finally:
-            if mine:
-                self._depth -= 1
+            self._depth = 0
             self._free()
 
     # What `threading.Condition` uses -----------------------------------------------------------------------------

@@ -46,8 +46,8 @@ class ThreadState:
     """One thread: its index, its totals cells, its entry in the threads table."""
 
     __slots__ = (
-        "__weakref__", "_entry", "_held_end", "_held_start", "_offset", "_recorder", "_seq", "_view", "_waits",
-        "cells", "epoch", "held", "held_at", "held_view", "index", "last_reading", "name", "thing",
+        "__weakref__", "_entry", "_held_start", "_offset", "_recorder", "_seq", "_view", "_waits",
+        "cells", "epoch", "held", "held_at", "held_end", "held_view", "index", "last_reading", "name", "thing",
     )  # fmt: skip
 
     def __init__(self, recorder: Recorder, index: int) -> None:
@@ -63,20 +63,22 @@ class ThreadState:
         self._seq = 0
         self._waits: list[CurrentWait] = []
         self._entry = entry = recorder.take_entry("threads")
-        self._view = self.held_view = None
-        self._offset = 0
+        self._view: Any = None
+        self.held_view: Any = None
+        #: where in `held_view` the next held lock goes, and where its room ends
+        self.held_at = self.held_end = self._held_start = self._offset = 0
         if entry is not None:
             self._view, _, self._offset = entry
             self.held_view = self._view
             layout.THREAD_KEY.pack_into(self._view, self._offset, index + 1, get_native_id())
-        #: where in `held_view` the next held lock goes
-        self.held_at = self._held_start = self._offset + layout.THREAD_HELD_OFFSET
-        self._held_end = self._held_start + layout.THREAD_HELD_MAX * _HELD_SIZE
+            self.held_at = self._held_start = self._offset + layout.THREAD_HELD_OFFSET
+            self.held_end = self._held_start + layout.THREAD_HELD_MAX * _HELD_SIZE
 
     def close(self) -> None:
         """The thread is gone: its entry is free again."""
         entry, self._entry = self._entry, None
         self._view = self.held_view = None
+        self.held_end = 0
         if entry is not None and self.epoch == self._recorder.epoch:
             self._recorder.give_entry("threads", entry)
 
@@ -126,7 +128,7 @@ class ThreadState:
     def show_held(self, since: int, word: int) -> None:
         """Put one more held lock where all can read it."""
         at = self.held_at
-        if self.held_view is not None and at < self._held_end:
+        if at < self.held_end:
             _pack_held(self.held_view, at, since, word)
             _pack_held(self.held_view, at + _HELD_SIZE, 0, 0)
         else:
