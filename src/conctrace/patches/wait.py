@@ -14,10 +14,11 @@ if TYPE_CHECKING:
 @guarded
 def begin_wait(kind: EventKind, number: int, other: int = 0, value: int = 0) -> ThreadState:
     """The current thread is about to call something that may block, called by the user two frames up from here."""
+    since = monotonic_ns()
     recorder = active()
     state: ThreadState = recorder.state
     # guarded's own frame, the wrapper's, then the user's; frames of ours are left out by the stack anyway
-    state.wait_begins(kind.number, number, recorder.sites.stack(getframe(2)), other, value)
+    state.wait_begins(kind.number, number, recorder.sites.stack(getframe(2)), since, other, value)
     return state
 
 

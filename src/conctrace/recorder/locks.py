@@ -14,18 +14,23 @@ budget: the first because the waiter marks the lock as wanted, the second writte
 contention most releases let nobody through: the releaser itself is back first).
 
 A signal handler may raise inside our part of ``acquire``. Then the raw lock is let go again and the exception passes: as if
-the signal had come just before the acquire. Our own failures are swallowed and switch the recorder off; the raw lock's
-state is right in either case.
+the signal had come just before the acquire; one that raises inside our part of ``release`` passes when the lock is free (`whole`
+says how that is made sure of). Our own failures are swallowed and switch the recorder off; the raw lock's state is right in
+either case.
 """
 
 from __future__ import annotations
 
+from itertools import repeat
+
 from .._stdlib import TIMEOUT_MAX, LockType, RLockType, allocate_lock, getframe, is_library_file, monotonic_ns
 from ..events import kinds, layout
 from ..settings import BUDGET_FIRST, BUDGET_PER_SECOND, SHORT_NS
+from .whole import whole
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from types import FrameType
     from typing import Any
 
@@ -117,7 +122,7 @@ class _Traced:
 
     __slots__ = (
         "__weakref__", "_cell", "_cells", "_epoch", "_free", "_made_at", "_number", "_raw",
-        "_released", "_state", "_try", "_unrecorded", "_waiters", "_wanted", "held_since", "held_word",
+        "_released", "_state", "_tries", "_try", "_unrecorded", "_waiters", "_wanted", "held_since", "held_word",
     )  # fmt: skip
 
     _kind: str
@@ -126,6 +131,8 @@ class _Traced:
     def __init__(self, raw: Any, frame: FrameType) -> None:
         self._raw = raw
         self._try = raw.acquire
+        #: each item tries to get the lock, and says whether it did
+        self._tries = map(raw.acquire, repeat(False))
         self._free = raw.release
         self._waiters = 0
         #: somebody found it taken since it was got: this hold explains a wait
@@ -149,7 +156,7 @@ class _Traced:
     # These two are the hot path (some 0.5 us each): everything that is needed every time stands inline.
 
     def _took(self, frame: FrameType) -> None:
-        """The raw lock was just got by this thread: note it. Raises nothing of ours."""
+        """The raw lock was just got by this thread: note it. Raises nothing of ours; who calls it lets go of the lock."""
         try:
             if _wipe[0] == 1:
                 try:
@@ -173,10 +180,19 @@ class _Traced:
                 state.show_held(since, cell.word)
             self._state = state
         except BaseException as error:
-            self._state = None
             if not _recorder.failed(error):
-                self._free()
                 raise
+            self._state = None
+
+    @whole
+    def _give_back(self) -> None:
+        """The program's own exception ends an acquire that had got the lock: as if it had come before that."""
+        try:
+            self._state = None
+            if (state := _recorder.state).held:
+                state.drop_held(self)
+        finally:
+            self._free()
 
     def _let_go(self, state: ThreadState) -> None:
         """The raw lock is about to be released: note it, under the lock. Raises nothing of ours."""
@@ -248,33 +264,55 @@ class _Traced:
 
     # Waiting -------------------------------------------------------------------------------------------------
 
-    def _wait(self, acquire: Any, arguments: tuple[Any, ...], frame: FrameType) -> bool:
-        """The lock is taken: acquire it the slow way, and record the wait with what ended it."""
+    def _wait(self, attempt: Iterator[Any], frame: FrameType) -> Iterator[bool]:
+        """The lock is taken: make an attempt to get it the slow way, and record the wait with what ended it.
+
+        Yields once, whether it was got.
+        """
+        # First the mark, then the stamp, with no chance for a thread switch between them: whoever holds the lock at that
+        # moment finds the mark at its release, so the trace knows who held it when the wait began.
         self._waiters += 1
         self._wanted = True
-        state = self._begin_wait(frame)
-        got = False
-        outcome = _ERROR
+        state, got, outcome = None, False, _ERROR
         try:
-            got = acquire(*arguments) is not False
-            outcome = _ACQUIRED if got else _TIMEOUT
-        finally:
-            end = monotonic_ns()
-            self._waiters -= 1
-            if state is not None:
-                self._end_wait(state, end, outcome, frame)
-        return got
+            try:
+                state = self._begin_wait(frame, monotonic_ns())
+                for got in attempt:  # noqa: B007  # see `whole`
+                    break
+                outcome = _ACQUIRED if got else _TIMEOUT
+            finally:
+                self._waiters -= 1
+                if state is not None:
+                    self._end_wait(state, monotonic_ns(), outcome, frame)
+        except BaseException:
+            if got:
+                self._give_back()
+            raise
+        yield got
 
-    def _begin_wait(self, frame: FrameType) -> ThreadState | None:
+    def _attempts(self, blocking: Any, timeout: Any, frame: FrameType) -> Iterator[Any]:
+        """What `acquire` with these arguments does, yielding at last whether the lock was got."""
+        if not self._is_patient(blocking, timeout):
+            for got in map(self._try, (blocking,), (timeout,)):
+                if not got:
+                    self._missed(frame)
+                yield got
+                return
+        for got in self._tries:
+            if got:
+                yield got
+            break
+        yield from self._wait(map(self._try, (blocking,), (timeout,)), frame)
+
+    def _begin_wait(self, frame: FrameType, since: int) -> ThreadState | None:
         try:
             if not _recorder.alive:
                 return None
             state = _recorder.state
             self._cell_of(state, frame)
-            state.wait_begins(_WAIT, self._number, _recorder.sites.stack(frame))
+            state.wait_begins(_WAIT, self._number, _recorder.sites.stack(frame), since)
         except BaseException as error:
             if not _recorder.failed(error):
-                self._waiters -= 1
                 raise
             return None
         return state
@@ -303,8 +341,6 @@ class _Traced:
             cell.save()
         except BaseException as error:
             if not _recorder.failed(error):
-                if outcome == _ACQUIRED:
-                    self._free()
                 raise
 
     def _missed(self, frame: FrameType) -> None:
@@ -385,10 +421,21 @@ class TracedLock(_Traced):
     _real = LockType
 
     def __enter__(self) -> bool:
-        if self._try(False) or self._wait(self._try, (), getframe(1)):
+        got = False
+        try:
+            for got in self._tries:  # noqa: B007  # see `whole`
+                break
+            if not got:
+                for got in self._wait(map(self._try, (True,)), getframe(1)):  # noqa: B007
+                    break
             self._took(getframe(1))
+        except BaseException:
+            if got:
+                self._give_back()
+            raise
         return True
 
+    @whole
     def __exit__(self, *_: object) -> None:
         try:
             if (state := self._state) is not None:
@@ -399,16 +446,19 @@ class TracedLock(_Traced):
     def acquire(self, blocking: Any = True, timeout: Any = -1) -> bool:
         """Acquire the lock; see `threading.Lock.acquire`."""
         frame = getframe(1)
-        if self._is_patient(blocking, timeout):
-            got = self._try(False) or self._wait(self._try, (blocking, timeout), frame)
-        else:
-            got = self._try(blocking, timeout)
-            if not got:
-                self._missed(frame)
-        if got:
-            self._took(frame)
+        got = False
+        try:
+            for got in self._attempts(blocking, timeout, frame):  # noqa: B007
+                break
+            if got:
+                self._took(frame)
+        except BaseException:
+            if got:
+                self._give_back()
+            raise
         return bool(got)
 
+    @whole
     def release(self) -> None:
         """Release the lock; see `threading.Lock.release`."""
         try:
@@ -444,48 +494,75 @@ class TracedRLock(_Traced):
         super().__init__(raw, frame)
 
     def __enter__(self) -> bool:
-        if self._try(False) or self._wait(self._try, (), getframe(1)):
-            self._entered(getframe(1))
+        got = counted = False
+        try:
+            for got in self._tries:  # noqa: B007  # see `whole`
+                break
+            if not got:
+                for got in self._wait(map(self._try, (True,)), getframe(1)):  # noqa: B007
+                    break
+            # Only its owner can have got it while the depth is not 0.
+            self._depth = depth = self._depth + 1
+            counted = True
+            if depth == 1:
+                self._took(getframe(1))
+        except BaseException:
+            if got:
+                self._give_back_one(counted)
+            raise
         return True
 
     def acquire(self, blocking: Any = True, timeout: Any = -1) -> bool:
         """Acquire the lock; see `threading.RLock.acquire`."""
         frame = getframe(1)
-        if self._is_patient(blocking, timeout):
-            got = self._try(False) or self._wait(self._try, (blocking, timeout), frame)
-        else:
-            got = self._try(blocking, timeout)
-            if not got:
-                self._missed(frame)
-        if got:
-            self._entered(frame)
+        got = counted = False
+        try:
+            for got in self._attempts(blocking, timeout, frame):  # noqa: B007
+                break
+            if got:
+                self._depth = depth = self._depth + 1
+                counted = True
+                if depth == 1:
+                    self._took(frame)
+        except BaseException:
+            if got:
+                self._give_back_one(counted)
+            raise
         return bool(got)
 
-    def _entered(self, frame: FrameType) -> None:
-        # Only its owner can have got it while the depth is not 0.
-        self._depth += 1
-        if self._depth == 1:
-            try:
-                self._took(frame)
-            except BaseException:  # the program's own, from a signal handler; _took has let the raw lock go
-                self._depth = 0
-                raise
+    @whole
+    def _give_back_one(self, counted: bool) -> None:
+        try:
+            self._depth -= counted
+        finally:
+            if self._depth:
+                self._free()
+            else:
+                self._give_back()
 
+    @whole
     def __exit__(self, *_: object) -> None:
-        self.release()
+        try:  # no signal is looked for before a `try`
+            pass
+        finally:
+            self.release()
 
+    @whole
     def release(self) -> None:
         """Release the lock; see `threading.RLock.release`."""
-        if self._depth > 1 or not self._raw._is_owned():
-            self._depth -= self._raw._is_owned()
-            self._free()
-            return
+        counted = False
         try:
-            if (state := self._state) is not None:
-                self._let_go(state)
+            if self._raw._is_owned():
+                self._depth = depth = self._depth - 1
+                counted = True
+                if not depth and (state := self._state) is not None:
+                    self._let_go(state)
         finally:
-            self._depth = 0
-            self._free()
+            try:
+                if not counted and self._raw._is_owned():
+                    self._depth -= 1
+            finally:
+                self._free()
 
     # What `threading.Condition` uses -----------------------------------------------------------------------------
 
@@ -501,14 +578,25 @@ class TracedRLock(_Traced):
             self._depth = 0
         return self._raw._release_save()
 
+    @whole
     def _acquire_restore(self, saved: Any) -> None:
-        frame = getframe(1)
-        if self._state is None:
-            self._raw._acquire_restore(saved)
-        else:
-            self._wait(self._raw._acquire_restore, (saved,), frame)
-        self._depth = saved[0]
-        self._took(frame)
+        # Whatever handlers of signals do meanwhile, it ends with the lock taken: so does the raw one.
+        state = None
+        waits = False
+        try:
+            if self._state is not None:
+                self._waiters += 1
+                waits = self._wanted = True
+                state = self._begin_wait(getframe(1), monotonic_ns())
+        finally:
+            try:
+                self._raw._acquire_restore(saved)
+            finally:
+                self._waiters -= waits
+                self._depth = saved[0]
+        if state is not None:
+            self._end_wait(state, monotonic_ns(), _ACQUIRED, getframe(1))
+        self._took(getframe(1))
 
     def _at_fork_reinit(self) -> None:
         self._state = None

@@ -6,7 +6,7 @@ earlier thread with the same identifier, and goes when the thread goes.
 
 from __future__ import annotations
 
-from .._stdlib import get_native_id, monotonic_ns, thread_time_ns
+from .._stdlib import get_native_id, thread_time_ns
 from ..events import layout
 from .linux import run_queue_ns
 
@@ -87,13 +87,11 @@ class ThreadState:
 
     # The current wait -------------------------------------------------------------------------------------
 
-    def wait_begins(self, kind: int, thing: int, stack: int, other: int = 0, value: int = 0) -> int:
-        """This thread is about to block: say on what, where all can read it. Returns the time."""
-        since = monotonic_ns()
+    def wait_begins(self, kind: int, thing: int, stack: int, since: int, other: int = 0, value: int = 0) -> None:
+        """This thread is about to block: say on what, and since when, where all can read it."""
         wait = CurrentWait(since, kind, thing, stack, other, value)
         self._waits.append(wait)
         self._show_wait(wait)
-        return since
 
     def current_wait(self) -> CurrentWait:
         """The innermost wait."""

@@ -1,0 +1,39 @@
+"""Steps that a signal's handler cannot come between.
+
+Python runs the program's signal handlers at the end of calls, at jumps back, and where a Python function begins. A
+handler may raise, and the statement it came in is then left half done: a raw ``with lock`` never is, because all of it
+happens inside one C function; its stand-in, which is Python, would leave a lock taken for ever. So two of its steps
+must be whole:
+
+- *Get the lock and know it.* ``got = acquire()`` will not do (the call ends, the handler raises, nothing is stored), but
+  ``for got in attempts: break`` will, where `attempts` is a `map` over ``acquire``: taking an item from an iterator is no call.
+- *Begin a function whose body is one* ``try … finally: release()``. 3.10 itself looks for no signal before a ``try``. From 3.11
+  on a function begins with a RESUME instruction that does; its argument says why the function runs on, and with "after an
+  await" it does not look. `whole` sets that.
+"""
+
+from __future__ import annotations
+
+import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, TypeVar
+
+    Function = TypeVar("Function")
+
+#: Arguments of RESUME: 0 at a function's start, 1 after ``yield``, 2 after ``yield from``, 3 after ``await``.
+_NO_SIGNALS = 2
+
+
+def whole(function: Function) -> Function:
+    """`function`, changed so that no signal's handler runs before the ``try`` it begins with."""
+    code: Any = function.__code__  # type: ignore[attr-defined]
+    if sys.version_info >= (3, 11):
+        instructions = bytearray(code.co_code)
+        assert instructions[:2] == whole.__code__.co_code[:2], (
+            "a function that is whole has no cells and is no generator"
+        )
+        instructions[1] = _NO_SIGNALS
+        function.__code__ = code.replace(co_code=bytes(instructions))  # type: ignore[attr-defined]
+    return function
