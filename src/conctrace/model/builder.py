@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ..events import kinds, layout
 from . import marks
 from .arrows import start_arrows, wait_arrows
-from .holds import HoldIndex, build_holds
+from .holds import HoldIndex, build_holds, let_through
 from .images import Family, Image
 from .losses import build_losses
 from .processes import build_processes
@@ -53,7 +53,14 @@ def build(raw: RawTrace) -> Trace:
         if fields[3] not in ("0", "")
     }
     holds = sorted((hold for image in images for hold in build_holds(image)), key=lambda hold: hold.start)
-    world = World(family, processes, threads, objects, thread_of, HoldIndex(holds))
+    world = World(
+        family,
+        processes,
+        threads,
+        objects,
+        thread_of,
+        HoldIndex(holds, {key: ends for image in images for key, ends in let_through(image).items()}),
+    )
     waits = sorted((wait for image in images for wait in build_waits(world, image)), key=lambda wait: wait.start)
     processes = {key: _with_doing(process, threads, waits, holds, objects) for key, process in processes.items()}
     spans = [span for image in images for span in marks.build_spans(image, objects)]

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 
 from ..events import kinds
 from ..events.schema import NO_CORE
-from .trace import Hold, ObjectKey
+from .trace import Hold, ObjectKey, ThreadKey
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from ..events.ids import Number
     from .images import Image
     from .rows import Row
@@ -42,14 +44,37 @@ def _open_hold(image: Image, thread: int, held: dict[str, Number]) -> Hold:
     )  # fmt: skip
 
 
-class HoldIndex:
-    """Finds the hold of a lock at a moment, and the one that ended at a moment."""
+def let_through(image: Image) -> dict[tuple[ObjectKey, ThreadKey], list[tuple[int, int]]]:
+    """For each lock and thread: when each of its waits was over, and the release that had let it through."""
+    found: dict[tuple[ObjectKey, ThreadKey], list[tuple[int, int]]] = defaultdict(list)
+    for row in image.of(kinds.LOCK_WAIT):
+        if row.other:
+            found[(image.key, row.object), (image.key, row.thread)].append((row.end, row.other))
+    return found
 
-    def __init__(self, holds: list[Hold]) -> None:
+
+class HoldIndex:
+    """Finds the hold of a lock at a moment, and the one that ended at a moment.
+
+    A thread that waited for a lock has it before it has the GIL back and can stamp that, up to some 10 ms before. But
+    nobody else can have had it since the release that let the thread through, so for the question who held the lock, its
+    hold begins with that release.
+    """
+
+    def __init__(
+        self, holds: list[Hold], let_through: Mapping[tuple[ObjectKey, ThreadKey], list[tuple[int, int]]]
+    ) -> None:
         self._by_object: dict[ObjectKey, list[Hold]] = defaultdict(list)
+        self._starts: dict[ObjectKey, list[int]] = defaultdict(list)
+        last_start: dict[tuple[ObjectKey, ThreadKey], int] = {}
         for hold in holds:
+            key = hold.object, hold.thread
             self._by_object[hold.object].append(hold)
-        self._starts = {key: [hold.start for hold in held] for key, held in self._by_object.items()}
+            waits = let_through.get(key, [])
+            before = bisect_right(waits, (hold.start, hold.start)) - 1
+            waited = before >= 0 and waits[before][0] > last_start.get(key, 0)
+            self._starts[hold.object].append(waits[before][1] if waited else hold.start)
+            last_start[key] = hold.start
         self._by_end = {(hold.object, hold.end): hold for hold in holds if hold.end is not None}
 
     def at(self, key: ObjectKey, time: int) -> Hold | None:
