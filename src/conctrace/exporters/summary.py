@@ -27,6 +27,7 @@ SEVERITIES = (
     ("lost", "lost"),
     ("summarised", "in the totals only"),
     ("unseen", "not seen"),
+    ("changed", "changed by tracing"),
 )
 
 

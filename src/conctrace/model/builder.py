@@ -83,7 +83,7 @@ def build(raw: RawTrace) -> Trace:
         ),
         arrows=sorted(arrows, key=lambda arrow: arrow.source_time),
         totals=totals,
-        losses=build_losses(raw, family, processes, totals),
+        losses=build_losses(raw, family, processes, objects, totals),
     )  # fmt: skip
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from ..events import kinds, layout
-from .trace import Loss, Process, ProcessKey, Totals
+from .trace import Loss, Object, ObjectKey, Process, ProcessKey, Totals
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -13,16 +14,23 @@ if TYPE_CHECKING:
     from ..tracefile.reader import RawTrace
     from .images import Family
 
+#: From so many holds on, the recorder's own time may show.
+_OFTEN = 1_000
 _COUNTERS = {"dropped", "stacks_dropped", "held_dropped", "totals_dropped"}
 
 
 def build_losses(
-    raw: RawTrace, family: Family, processes: Mapping[ProcessKey, Process], totals: list[Totals]
+    raw: RawTrace,
+    family: Family,
+    processes: Mapping[ProcessKey, Process],
+    objects: Mapping[ObjectKey, Object],
+    totals: list[Totals],
 ) -> list[Loss]:
     """Everything that is missing, gravest first."""
     return [
         *_of_the_file(raw), *_of_recorders(processes.values()), *_of_segments(family),
         *_unseen_children(family), *_open(processes.values()), *_summarised(totals),
+        *_changed_by_tracing(processes, objects, totals),
     ]  # fmt: skip
 
 
@@ -83,3 +91,23 @@ def _summarised(totals: list[Totals]) -> Iterator[Loss]:
             f"{count} short, uncontended lock operations are in the exact totals only.",
             "summarised",
         )
+
+
+def _changed_by_tracing(
+    processes: Mapping[ProcessKey, Process], objects: Mapping[ObjectKey, Object], totals: list[Totals]
+) -> Iterator[Loss]:
+    """Locks that are taken so often that what the Python recorder adds can itself make threads wait for them."""
+    holds: Counter[ObjectKey] = Counter()
+    waits: Counter[ObjectKey] = Counter()
+    for row in totals:
+        holds[row.object] += row.holds
+        waits[row.object] += row.waits
+    for key, count in waits.most_common():
+        if count and holds[key] >= _OFTEN and processes[key[0]].recorder == "python":
+            yield Loss(
+                "changed-by-tracing",
+                count,
+                f"{objects[key].label} was taken {holds[key]} times, and the Python recorder makes that some microseconds "
+                f"slower each time: without tracing its {count} waits may be fewer, and shorter.",
+                "changed",
+            )

@@ -250,7 +250,8 @@ class Loss(NamedTuple):
     slug: str
     count: int  # type: ignore[assignment]  # hides tuple.count, which nobody wants of a Loss
     sentence: str
-    #: ``lost`` (recorded data is missing), ``summarised`` (in the totals only), ``unseen`` (never observed)
+    #: ``lost`` (recorded data is missing), ``summarised`` (in the totals only), ``unseen`` (never observed),
+    #: ``changed`` (tracing itself had a part in it)
     severity: str = "lost"
 
 

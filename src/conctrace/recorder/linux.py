@@ -21,6 +21,7 @@ _CDECL, _PYTHON_API, _USE_ERRNO = 1, 4, 8
 _PROT_READ_WRITE = 1 | 2
 _MAP_SHARED, _MAP_PRIVATE, _MAP_ANONYMOUS = 1, 2, 0x20
 _MADV_WIPEONFORK = 18
+_NEW_FILE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 
 
 class _Long(_ctypes._SimpleCData):  # type: ignore[type-arg]  # generic in the stubs only
@@ -120,17 +121,36 @@ def create_mapped(path: str, size: int) -> Any:
     Raises OSError when there is no room, no permission, or the file exists.
     """
     _refuse_beyond_limit(size)
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    descriptor = -1
     try:
-        # With room reserved, a full disk is an error here and not a SIGBUS at some later store.
-        if _fallocate(descriptor, 0, 0, size):
-            raise OSError(_ctypes.get_errno(), "fallocate failed")
+        # Taken from an iterator, so that no signal's handler comes before it is known and can be closed (`whole`).
+        for descriptor in map(os.open, (path,), (_NEW_FILE,), (0o600,)):  # noqa: B007
+            break
+        _reserve(descriptor, size)
         return _mapping(size, _MAP_SHARED, descriptor)
     except BaseException:
-        os.unlink(path)
+        if descriptor >= 0:
+            os.unlink(path)
         raise
     finally:
-        os.close(descriptor)
+        if descriptor >= 0:
+            os.close(descriptor)
+
+
+def _reserve(descriptor: int, size: int) -> None:
+    """Find room for all of a new file: then a full disk is an error here, and not a SIGBUS at some later store."""
+    while _fallocate(descriptor, 0, 0, size):
+        error = _ctypes.get_errno()
+        if error == errno.EOPNOTSUPP:  # some network file systems; nobody else writes to this file
+            _write_zeros(descriptor, size)
+            return
+        if error != errno.EINTR:
+            raise OSError(error, "fallocate failed")
+
+
+def _write_zeros(descriptor: int, size: int) -> None:
+    while size > 0:
+        size -= os.write(descriptor, bytes(min(size, 1 << 16)))
 
 
 def open_mapped(path: str, size: int) -> Any:

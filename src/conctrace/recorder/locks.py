@@ -226,6 +226,7 @@ class _Traced:
             else:
                 state.drop_held(self)
         except BaseException as error:
+            state.drop_held(self)
             if not _recorder.failed(error):
                 raise
 
@@ -550,8 +551,8 @@ class TracedRLock(_Traced):
     @whole
     def release(self) -> None:
         """Release the lock; see `threading.RLock.release`."""
-        counted = False
         try:
+            counted = False
             if self._raw._is_owned():
                 self._depth = depth = self._depth - 1
                 counted = True
@@ -581,9 +582,8 @@ class TracedRLock(_Traced):
     @whole
     def _acquire_restore(self, saved: Any) -> None:
         # Whatever handlers of signals do meanwhile, it ends with the lock taken: so does the raw one.
-        state = None
-        waits = False
         try:
+            state, waits = None, False
             if self._state is not None:
                 self._waiters += 1
                 waits = self._wanted = True

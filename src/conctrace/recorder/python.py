@@ -51,7 +51,7 @@ class Recorder:
 
     __slots__ = (
         "_control", "_flags", "_folder", "_images", "_next_number", "_next_thread", "_no_room_until",
-        "_objects", "_segment", "_tables", "_texts", "_waiting_segments", "epoch", "live", "local", "sites", "wipe",
+        "_objects", "_segment", "_skipped", "_tables", "_texts", "_waiting_segments", "epoch", "live", "local", "sites", "wipe",
     )  # fmt: skip
 
     name = "python"
@@ -76,6 +76,7 @@ class Recorder:
         self.live = LivePage(self._folder, parent_nonce, inherited_below, role)
         self._segment: Segment | None = None
         self._no_room_until = 0
+        self._skipped = -1
         self._waiting_segments: list[tuple[str, int]] = []
         self._tables: dict[str, Table] = {}
         self._next_thread = 0
@@ -95,6 +96,9 @@ class Recorder:
                 self._start_image(self.live.nonce, self._next_number, 0)
             except OSError:  # no permission any more, no room: this child is not seen from inside
                 return False
+            except BaseException:  # the program's own, from a signal handler: once more at the next record
+                self.wipe[0] = _WIPED
+                raise
         return bool(self.wipe[0] == _RECORDING)
 
     @property
@@ -197,10 +201,16 @@ class Recorder:
         return None
 
     def _next_segment(self, old: Segment | None, slots: int) -> None:
-        seq = 0 if old is None else old.seq + 1
+        seq = max(self._skipped, -1 if old is None else old.seq) + 1
         size = segment_size(seq, (slots + 1) << RECORD_SHIFT)
-        new = Segment(self._folder, self.live.nonce, seq, size)
-        self._segment = new
+        try:
+            new = Segment(self._folder, self.live.nonce, seq, size)
+            self._segment = new
+        except OSError:
+            raise
+        except BaseException:  # the program's own, from a signal handler: the file may be there, so go on with the next
+            self._skipped = seq
+            raise
         self._waiting_segments.append((new.path, size))
         if old is not None:
             self.count("records", old.limit - 1)

@@ -63,8 +63,15 @@ class Table:
             return False
         size = min(layout.FIRST_CHUNK_SIZE << index, layout.LARGEST_CHUNK_SIZE)
         path = f"{self._folder}/{layout.chunk_name(self._nonce, self._name, index)}"
-        view = memoryview(create_mapped(path, size)).cast("B")
-        self._views.append(view)
+        try:
+            view = memoryview(create_mapped(path, size)).cast("B")
+            self._views.append(view)
+        except OSError:
+            raise
+        except BaseException:  # the program's own, from a signal handler: the file may be there, so go on with the next
+            if len(self._views) == index:
+                self._views.append(None)
+            raise
         words = view.cast("Q")
         offsets = range(0, size - self._entry_size + 1, self._entry_size)
         self._free.extend((view, words, offset) for offset in reversed(offsets))

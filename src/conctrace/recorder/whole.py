@@ -29,11 +29,21 @@ _NO_SIGNALS = 2
 def whole(function: Function) -> Function:
     """`function`, changed so that no signal's handler runs before the ``try`` it begins with."""
     code: Any = function.__code__  # type: ignore[attr-defined]
+    instructions = bytearray(code.co_code)
+    if instructions[0] != _FIRST:
+        raise TypeError(f"{function} has cells, is a generator, or does not begin with try")
     if sys.version_info >= (3, 11):
-        instructions = bytearray(code.co_code)
-        assert instructions[:2] == whole.__code__.co_code[:2], (
-            "a function that is whole has no cells and is no generator"
-        )
         instructions[1] = _NO_SIGNALS
         function.__code__ = code.replace(co_code=bytes(instructions))  # type: ignore[attr-defined]
     return function
+
+
+def _sample() -> None:
+    try:
+        _sample()
+    finally:
+        _sample()
+
+
+#: What such a function's code begins with: RESUME from 3.11 on, before that SETUP_FINALLY.
+_FIRST = _sample.__code__.co_code[0]

@@ -131,6 +131,7 @@ LOSS_HEADINGS = (
     ("lost", "Lost"),
     ("summarised", "In the totals only"),
     ("unseen", "Not seen"),
+    ("changed", "Changed by tracing"),
 )
 
 #: What `--include` can bring back, in words.
