@@ -1,7 +1,7 @@
 """The threads of ``07_race.py`` with a lock around each addition: none is lost, and now the threads wait for each other.
 
 What conctrace should find: one lock called ``lock``, held 1,000 times by ten threads ``adder-1`` to ``adder-10``, and waits
-``Lock.acquire lock`` that name who held it. Each wait that got the lock has an arrow ``release`` from the one who let go of it.
+``Lock.acquire lock`` that name who held it. An arrow ``release`` leads to a wait from the one who let go of the lock.
 """
 
 import threading
@@ -16,7 +16,7 @@ def add():
     for _ in range(100):
         with lock:
             before = total
-            time.sleep(0)  # lets another thread run, as the interpreter may do at any place
+            time.sleep(0.0001)  # another thread runs, as it may at any place where the interpreter lets it
             total = before + 1
 
 

@@ -14,7 +14,7 @@ def add():
     global total
     for _ in range(100):
         before = total
-        time.sleep(0)  # lets another thread run, as the interpreter may do at any place
+        time.sleep(0.0001)  # another thread runs, as it may at any place where the interpreter lets it
         total = before + 1
 
 

@@ -91,7 +91,10 @@ def test_locked(runner: Runner) -> None:
     waits = [wait for wait in run.trace.waits if wait.category == "lock"]
     assert waits
     assert {wait.label for wait in waits} == {"Lock.acquire lock"}
-    assert arrows(run)["release"] == len([wait for wait in waits if wait.outcome == "acquired"])
+    # A lock may be let go between the moment it was found taken and the moment the wait began.
+    ended_by_release = [wait for wait in waits if wait.cause is not None]
+    assert len(ended_by_release) > len(waits) / 2 > 100
+    assert arrows(run)["release"] == len(ended_by_release)
 
 
 def test_contended(runner: Runner) -> None:

@@ -90,12 +90,14 @@ def check_processes(run: Recorded, expected: tuple[Ended, ...]) -> None:
     """Every process is there once, with its name, parent, start, end and status."""
     shown = [process for process in run.trace.processes.values() if not process.hidden]
     by_name = {process.name: process for process in shown}
-    assert sorted(process.name for process in shown) == sorted(ended.name for ended in expected)
+    names = sorted(process.name for process in shown)
+    assert names == sorted(ended.name for ended in expected), names
     for ended in expected:
         process = by_name[ended.name]
         parent = run.trace.processes[process.parent].name if process.parent is not None else None
         found = (ended.name, parent, process.end.how, process.end.status, process.end.signal)
-        assert found == (ended.name, ended.parent, ended.how, ended.status, ended.signal)
+        told = (ended.name, ended.parent, ended.how, ended.status, ended.signal)
+        assert found == told, (found, told)
         check_times(run, process)
 
 
