@@ -11,11 +11,13 @@ from __future__ import annotations
 import _ctypes
 import errno
 import os
-import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from functools import partial
     from typing import Any
+else:
+    from _functools import partial  # without the rest of functools, which a bare start has not loaded
 
 _CDECL, _PYTHON_API, _USE_ERRNO = 1, 4, 8
 _PROT_READ_WRITE = 1 | 2
@@ -66,36 +68,27 @@ _fallocate = _function(_LongCall, "fallocate", 4)
 sched_getcpu = _function(_QuickIntCall, "sched_getcpu", 0)
 
 
-class _Mapping(_ctypes.Array):  # type: ignore[type-arg]
-    """Mapped memory as a writable buffer; unmapped when the last reference goes.
-
-    A thread that is about to store into a segment holds a reference, so no other thread can unmap it under it.
-    """
-
-    _length_ = 0
-    _type_ = _Byte
-    # The process that mapped it: a forked child unmaps only its own view, which is what munmap does anyway.
-    address = 0
-
-    def __del__(self, _munmap: Any = _munmap, _is_finalizing: Any = sys.is_finalizing) -> None:
-        # While the interpreter finalizes, finalizers run in any order, and others may still store here.
-        if self.address and not _is_finalizing():
-            _munmap(self.address, len(self))
-
-
-_types: dict[int, Any] = {}
-
-
 def _mapping(size: int, flags: int, descriptor: int) -> Any:
+    """Mapped memory as a writable buffer.
+
+    It is kept until `let_go`, and unmapped when the last reference goes after that: a thread that is about to store into a
+    segment holds one, so no other thread can unmap it under it. (Without being kept it would be unmapped while the
+    interpreter finalizes, when finalizers run in any order, and others may still store there.)
+    """
     address = _mmap(0, size, _PROT_READ_WRITE, flags, descriptor, 0)
     if address == -1:
         raise OSError(_ctypes.get_errno(), "mmap failed")
-    kind: Any = _types.get(size)
-    if kind is None:
-        kind = _types[size] = type("Mapping", (_Mapping,), {"_length_": size, "_type_": _Byte})
+    # Its finalizer is no Python code: there a signal's handler could run, and what it raises would be ignored.
+    unmap = partial(_munmap, address, size)
+    kind: Any = type("Mapping", (_ctypes.Array,), {"_length_": size, "_type_": _Byte, "__del__": unmap})
     mapping = kind.from_address(address)
-    mapping.address = address
+    _ctypes.Py_INCREF(mapping)
     return mapping
+
+
+def let_go(view: Any) -> None:
+    """Unmap the memory under this view as soon as nobody uses it."""
+    _ctypes.Py_DECREF(view.obj)
 
 
 def wiped_on_fork_page() -> Any:

@@ -20,7 +20,7 @@ from .._stdlib import ThreadLocal, get_ident, getpid, is_library_file, monotonic
 from ..events import kinds, layout
 from ..events.schema import NO_CORE, RECORD, RECORD_SHIFT, pack_payload
 from .control import Control
-from .linux import sched_getcpu, wiped_on_fork_page
+from .linux import let_go, sched_getcpu, wiped_on_fork_page
 from .live import LivePage
 from .segments import Segment, more_slots, segment_size
 from .sites import Sites
@@ -214,6 +214,7 @@ class Recorder:
         self._waiting_segments.append((new.path, size))
         if old is not None:
             self.count("records", old.limit - 1)
+            let_go(old.view)
 
     def _may_grow(self) -> bool:
         """At a segment switch: is the session on, does anyone read, and is what waits to be read below the caps?"""
