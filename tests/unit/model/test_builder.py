@@ -1,0 +1,193 @@
+"""What the model concludes from records, and above all what it does not."""
+
+from __future__ import annotations
+
+import pytest
+
+from conctrace.events import kinds
+from conctrace.model.marks import end_words
+from conctrace.model.validate import problems
+from tests.support.raw import RawImage, RawRun
+
+ACQUIRED, TIMEOUT = kinds.ACQUIRED.number, kinds.TIMEOUT.number
+
+
+@pytest.fixture
+def run() -> RawRun:
+    return RawRun()
+
+
+@pytest.fixture
+def main(run: RawRun) -> RawImage:
+    run.main = {"pid": 100, "status": 0, "ended_ns": 1_000}
+    return run.image(nonce=1, pid=100)
+
+
+def a_lock(image: RawImage) -> None:
+    """Lock 5 of three threads."""
+    image.define(kinds.SITE, 4, "x.py", 1, "<module>")
+    image.define(kinds.OBJECT, 5, "Lock", "", 4, "")
+    for thread in range(3):
+        image.row(kinds.THREAD_BEGIN, time=thread, thread=thread)
+        image.define(kinds.THREAD, thread + 1, f"T{thread}", 100 + thread, 0, 0)
+
+
+def test_a_wait_names_the_release_that_was_stamped_for_it(run: RawRun, main: RawImage) -> None:
+    a_lock(main)
+    main.row(kinds.LOCK_HOLD, time=10, duration=40, object=5, thread=1, stack=4, value=4)
+    main.row(kinds.LOCK_WAIT, time=20, duration=31, object=5, thread=2, other=50, outcome=ACQUIRED)
+    trace = run.build()
+    (wait,) = trace.waits
+    assert wait.cause is not None
+    assert (wait.cause.kind, wait.cause.thread, wait.cause.time) == ("release", (1, 1), 50)
+    assert wait.holder == (1, 1)
+    assert [(arrow.name, arrow.source, arrow.target) for arrow in trace.arrows] == [("release", (1, 1), (1, 2))]
+    assert problems(trace) == []
+
+
+@pytest.mark.parametrize("other", [0, 49, 51])
+def test_without_the_very_release_no_cause_is_named(run: RawRun, main: RawImage, other: int) -> None:
+    """No stamp, or one of a hold that is lost: nothing is guessed from what happens to lie near."""
+    a_lock(main)
+    main.row(kinds.LOCK_HOLD, time=10, duration=40, object=5, thread=1)
+    main.row(kinds.LOCK_WAIT, time=20, duration=31, object=5, thread=2, other=other, outcome=ACQUIRED)
+    trace = run.build()
+    assert trace.waits[0].cause is None
+    assert trace.arrows == []
+
+
+def test_the_release_of_another_lock_at_that_moment_is_no_cause(run: RawRun, main: RawImage) -> None:
+    a_lock(main)
+    main.define(kinds.OBJECT, 6, "Lock", "", 4, "")
+    main.row(kinds.LOCK_HOLD, time=10, duration=40, object=6, thread=1)
+    main.row(kinds.LOCK_WAIT, time=20, duration=31, object=5, thread=2, other=50, outcome=ACQUIRED)
+    assert run.build().waits[0].cause is None
+
+
+def test_who_was_let_through_holds_the_lock_before_it_can_say_so(run: RawRun, main: RawImage) -> None:
+    """T1 is let through by the release at 50, but stamps its hold only at 60; T0 finds the lock taken at 55."""
+    a_lock(main)
+    main.row(kinds.LOCK_HOLD, time=10, duration=40, object=5, thread=2)
+    main.row(kinds.LOCK_WAIT, time=20, duration=39, object=5, thread=1, other=50, outcome=ACQUIRED)
+    main.row(kinds.LOCK_HOLD, time=60, duration=20, object=5, thread=1)
+    main.row(kinds.LOCK_WAIT, time=55, duration=26, object=5, thread=0, other=80, outcome=ACQUIRED)
+    waits = {wait.thread[1]: wait for wait in run.build().waits}
+    assert waits[0].holder == (1, 1)
+    assert waits[1].holder == (1, 2)
+
+
+def test_a_lock_that_nobody_is_known_to_have_held_has_no_holder(run: RawRun, main: RawImage) -> None:
+    a_lock(main)
+    main.row(kinds.LOCK_HOLD, time=10, duration=5, object=5, thread=1)
+    main.row(kinds.LOCK_WAIT, time=20, duration=9, object=5, thread=0, outcome=ACQUIRED)
+    main.row(kinds.LOCK_HOLD, time=40, duration=5, object=5, thread=2)
+    assert run.build().waits[0].holder is None
+
+
+def test_a_wait_that_gave_up_has_a_holder_and_no_cause(run: RawRun, main: RawImage) -> None:
+    a_lock(main)
+    main.row(kinds.LOCK_HOLD, time=10, duration=40, object=5, thread=1)
+    main.row(kinds.LOCK_WAIT, time=20, duration=10, object=5, thread=2, outcome=TIMEOUT)
+    (wait,) = run.build().waits
+    assert (wait.holder, wait.cause, wait.outcome) == ((1, 1), None, "timeout")
+
+
+def test_a_forked_child_reads_its_parents_definitions_up_to_its_birth(run: RawRun, main: RawImage) -> None:
+    main.define(kinds.TEXT, 7, "before the fork")
+    main.define(kinds.TEXT, 9, "after the fork, the parent's")
+    child = run.image(nonce=2, pid=101, born=50, parent=1, inherited_below=8, ppid=100)
+    child.define(kinds.TEXT, 8, "the child's own")
+    for number in (7, 8, 9):
+        child.row(kinds.SPAN, time=60 + number, duration=1, object=number)
+    assert [span.name for span in run.build().spans] == ["before the fork", "the child's own", ""]
+
+
+@pytest.mark.usefixtures("main")
+def test_names_of_forks_count_like_those_of_multiprocessing(run: RawRun) -> None:
+    for nonce, parent, born in ((2, 1, 10), (3, 1, 20), (4, 3, 30)):
+        run.image(nonce=nonce, pid=100 + nonce, born=born, parent=parent)
+    assert [process.name for process in run.build().processes.values()] == [
+        "MainProcess",
+        "Fork-1",
+        "Fork-2",
+        "Fork-2:1",
+    ]
+
+
+def test_an_end_tells_only_what_somebody_saw(run: RawRun, main: RawImage) -> None:
+    reaped = run.image(nonce=2, pid=102, born=10, parent=1)
+    reaped.data.seen = {"dead": True, "died_ns": 70}
+    main.row(kinds.CHILD_STATUS, time=80, other=102, value=-9)
+    silent = run.image(nonce=3, pid=103, born=11, parent=1)
+    silent.data.seen = {"dead": True, "died_ns": 71}
+    spoke = run.image(nonce=4, pid=104, born=12, parent=1)
+    spoke.data.seen = {"dead": True, "died_ns": 72}
+    spoke.row(kinds.PROCESS_EXIT, time=60, value=3, outcome=kinds.EXIT_OS_EXIT.number)
+    run.image(nonce=5, pid=105, born=13, parent=1)
+    trace = run.build()
+    ends = {process.pid: (end_words(process.end), process.end.time) for process in trace.processes.values()}
+    assert ends[102] == ("killed by SIGKILL", 70)
+    assert ends[103] == ("ended, status not seen", 71)
+    assert ends[104] == ("exit 3", 72)
+    assert ends[105] == ("still running", None)
+    assert [loss.slug for loss in trace.losses] == ["open"]
+    assert problems(trace) == []
+
+
+def test_a_killer_is_named_only_for_the_signal_that_it_sent(run: RawRun, main: RawImage) -> None:
+    for nonce, sent in ((2, 15), (3, 9)):
+        child = run.image(nonce=nonce, pid=100 + nonce, born=10, parent=1)
+        child.data.seen = {"dead": True, "died_ns": 90}
+        main.row(kinds.PROCESS_SIGNAL, time=50, other=100 + nonce, value=sent)
+        main.row(kinds.CHILD_STATUS, time=95, other=100 + nonce, value=-15)
+    ends = {process.pid: process.end for process in run.build().processes.values()}
+    assert ends[102].by == "MainProcess"
+    assert ends[103].by is None
+
+
+def test_a_pid_that_is_used_again_joins_nobody_to_a_stranger(run: RawRun, main: RawImage) -> None:
+    """The first process with pid 102 was never seen; another one's child has that pid later."""
+    main.row(kinds.PROCESS_FORK, time=10, duration=5, value=102)
+    other = run.image(nonce=2, pid=150, born=20, parent=1)
+    other.row(kinds.PROCESS_FORK, time=100, duration=5, value=102)
+    run.image(nonce=3, pid=102, born=103, parent=2)
+    trace = run.build()
+    assert [(arrow.source[0], arrow.target[0]) for arrow in trace.arrows if arrow.target[0] == 3] == [(2, 3)]
+
+
+def test_what_a_killed_process_waited_for_and_held_is_told(run: RawRun, main: RawImage) -> None:
+    a_lock(main)
+    run.main = {"pid": 100, "status": -9, "ended_ns": 900}
+    run.names["x.py:1"] = "gate"
+    main.data.threads = [
+        {"thread": 1, "native_id": 101, "wait": None, "held": [{"object": 5, "site": 4, "since": 30}]},
+        {
+            "thread": 2, "native_id": 102, "held": [],
+            "wait": {"since": 40, "other": 0, "value": 0, "object": 5, "stack": 4, "kind": kinds.LOCK_WAIT.number},
+        },
+    ]  # fmt: skip
+    trace = run.build()
+    (wait,) = trace.waits
+    assert (wait.label, wait.end, wait.outcome, wait.holder) == ("Lock.acquire gate", None, "killed", (1, 1))
+    assert trace.processes[1].end.doing == ("T2 was waiting in Lock.acquire gate", "T1 was holding gate")
+    assert problems(trace) == []
+
+
+def test_totals_know_how_many_of_them_have_a_record(run: RawRun, main: RawImage) -> None:
+    a_lock(main)
+    main.row(kinds.LOCK_HOLD, time=10, duration=5, object=5, thread=1, stack=4)
+    counts = {"holds": 8, "hold_ns": 40, "hold_max_ns": 9, "waits": 0, "wait_ns": 0, "wait_max_ns": 0, "failed": 0}
+    main.data.totals = [{"object": 5, "thread": 1, "site": 4, **counts}]
+    trace = run.build()
+    assert [(row.holds, row.recorded) for row in trace.totals] == [(8, 1)]
+    assert [(loss.slug, loss.count) for loss in trace.losses] == [("summarised", 7)]
+
+
+def test_what_was_lost_is_said(run: RawRun, main: RawImage) -> None:
+    main.data.counters["dropped"] = 4
+    main.data.off_reason = "the collector is gone"
+    main.data.seen = {"dead": True, "died_ns": 5, "holes": 2, "lost_segments": 1}
+    main.row(kinds.PROCESS_FORK, time=10, duration=5, value=555)
+    run.complete = False
+    slugs = [loss.slug for loss in run.build().losses]
+    assert slugs == ["incomplete", "switched-off", "dropped", "holes", "lost-segments", "not-seen"]
