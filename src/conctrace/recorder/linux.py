@@ -94,7 +94,7 @@ def let_go(view: Any) -> None:
 def wiped_on_fork_page() -> Any:
     """An anonymous page, as a writable buffer, that reads as zeros in every kind of forked child."""
     page = _mapping(4096, _MAP_PRIVATE | _MAP_ANONYMOUS, -1)
-    if _madvise(page.address, 4096, _MADV_WIPEONFORK):
+    if _madvise(_ctypes.addressof(page), 4096, _MADV_WIPEONFORK):
         raise OSError(_ctypes.get_errno(), "madvise failed")
     return page
 
