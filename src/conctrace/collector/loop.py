@@ -122,6 +122,10 @@ class _Loop:
         self._ended_ns = now
         os.pwrite(self._control, bytes(4), layout.CONTROL_ON_OFFSET)
         self._drain.scan(now, force=True)
+        # Who was only just met may have ended already, and nobody has looked at its pidfd yet.
+        for image in self._drain.open():
+            if image.life.ended():
+                self._drain.died(image, now)
 
     def _drain_last(self, now: int) -> None:
         """The last records of those that still live, and of all that died."""

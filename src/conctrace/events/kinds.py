@@ -41,6 +41,7 @@ PROCESS_EXIT = EventKind(
 PROCESS_FORK = EventKind(
     3, "fork", "os.fork or os.forkpty, as its parent saw it.",
     time="call began", duration="until it returned in the parent", value="the child's pid, -1 when it failed",
+    object="text: the function's name",
     outcome="internal when the standard library called it (inside Process.start)")
 PROCESS_START = EventKind(
     4, "Process.start", "multiprocessing.Process.start, as its parent saw it.",

@@ -49,16 +49,16 @@ def _of_recorders(processes: Iterable[Process]) -> Iterator[Loss]:
             yield Loss("switched-off", 1, f"{who}: recording switched itself off: {process.off_reason}")
         for name in sorted(_COUNTERS):
             if count := process.counters.get(name, 0):
-                yield Loss(name.replace("_", "-"), count, f"{who}: {count} {meanings[name]}.")
+                yield Loss(name.replace("_", "-"), count, f"{who}: {meanings[name]}: {count}.")
 
 
 def _of_segments(family: Family) -> Iterator[Loss]:
     for image in family.in_order:
         seen = image.data.seen
         if holes := seen.get("holes", 0):
-            yield Loss("holes", holes, f"process {image.pid}: {holes} records were cut off while they were written.")
+            yield Loss("holes", holes, f"process {image.pid}: records cut off while they were written: {holes}.")
         if lost := seen.get("lost_segments", 0):
-            yield Loss("lost-segments", lost, f"process {image.pid}: {lost} segments of its records are missing.")
+            yield Loss("lost-segments", lost, f"process {image.pid}: missing segments of its records: {lost}.")
 
 
 def _unseen_children(family: Family) -> Iterator[Loss]:

@@ -36,7 +36,7 @@ def _start(image: Image, row: Row, objects: Mapping[ObjectKey, Object]) -> Span:
     failed = row.kind != kinds.THREAD_START.number and row.value < 0
     return Span(
         thread=(image.key, row.thread), start=row.time, end=row.end,
-        name="os.fork" if row.kind == kinds.PROCESS_FORK.number else f"{name} {thing.label}" if thing else name,
+        name=image.define.text(row.object) if row.kind == kinds.PROCESS_FORK.number else f"{name} {thing.label}" if thing else name,
         category=_STARTS[row.kind], args={} if row.kind == kinds.THREAD_START.number else {"pid": str(row.value)},
         object=thing.key if thing else None, stack=image.define.stack(row.stack), core=_core(row),
         outcome="error" if failed else "",

@@ -30,7 +30,7 @@ def _fork(original: Any) -> Any:
             pid = original()
         finally:
             if pid:
-                _forked(pid, began, getframe(1))
+                _forked("os.fork", pid, began, getframe(1))
         return pid
 
     return fork
@@ -44,14 +44,16 @@ def _forkpty(original: Any) -> Any:
             result = original()
         finally:
             if result[0]:
-                _forked(result[0], began, getframe(1))
+                _forked("os.forkpty", result[0], began, getframe(1))
         return result
 
     return forkpty
 
 
 @guarded
-def _forked(pid: int, began: int, frame: FrameType) -> None:
+def _forked(name: str, pid: int, began: int, frame: FrameType) -> None:
     internal = is_library_file(frame.f_code.co_filename)
     outcome = kinds.INTERNAL if internal else kinds.ERROR if pid < 0 else kinds.NO_OUTCOME
-    active().call(kinds.PROCESS_FORK.number, began, frame, value=pid, outcome=outcome.number)
+    recorder = active()
+    text = recorder.text(name)
+    recorder.call(kinds.PROCESS_FORK.number, began, frame, thing=text, value=pid, outcome=outcome.number)

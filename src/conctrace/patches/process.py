@@ -106,7 +106,7 @@ def _status(process: Any) -> int | None:
 def _reaped(process: Any) -> None:
     """The forkserver tells the status by a pipe, where no patched wait function sees it."""
     status = _status(process)
-    if status is not None:
+    if status is not None and getattr(process._popen, "method", "") == "forkserver":
         child_status(_pid(process), status)
 
 

@@ -60,8 +60,10 @@ def _number(thread: Any) -> int:
 def _define(thread: Any) -> tuple[str, str, int, str]:
     """The OBJECT definition of a Thread. Reads only what `Thread.__init__` sets."""
     target = getattr(thread, "_target", None)
-    if target is None and type(thread).__module__ != "threading":
-        target = type(thread).run
+    if target is None:
+        # A Timer has a function of its own, a subclass its `run`.
+        is_library = type(thread).__module__ == "threading"
+        target = getattr(thread, "function", None) if is_library else type(thread).run
     return "Thread", str(getattr(thread, "_name", "")), 0, callable_name(target)
 
 

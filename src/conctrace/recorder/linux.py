@@ -80,7 +80,7 @@ def _mapping(size: int, flags: int, descriptor: int) -> Any:
         raise OSError(_ctypes.get_errno(), "mmap failed")
     # Its finalizer is no Python code: there a signal's handler could run, and what it raises would be ignored.
     unmap = partial(_munmap, address, size)
-    kind: Any = type("Mapping", (_ctypes.Array,), {"_length_": size, "_type_": _Byte, "__del__": unmap})
+    kind: Any = type("Mapping", (_ctypes.Array,), {"_length_": size, "_type_": _Byte, "__del__": staticmethod(unmap)})
     mapping = kind.from_address(address)
     _ctypes.Py_INCREF(mapping)
     return mapping

@@ -211,10 +211,12 @@ class _Gathered:
         cut = blocks.cut
         if cut is None and self.ended is None:
             cut = f"{path} ends at byte {blocks.end} without its last block: it was not finished"
-        ended_ns = self.ended.get("ended_ns") if self.ended else None
+        ended = self.ended or {}
+        # A recovered trace is whole, and yet not all of the run: its collector died before the end.
+        complete = cut is None and not ended.get("recovered", False)
         return RawTrace(
-            plan=self.plan, main=self.main, images=self.images, names=self.names, complete=cut is None, cut=cut,
-            ended_ns=ended_ns, schema=schema,
+            plan=self.plan, main=self.main, images=self.images, names=self.names, complete=complete, cut=cut,
+            ended_ns=ended.get("ended_ns"), schema=schema,
         )  # fmt: skip
 
     def _take_plan(self, _nonce: int, facts: dict[str, Any]) -> None:
