@@ -58,6 +58,6 @@ def test_unknown_kinds_and_missing_definitions_are_shown_as_numbers() -> None:
 
 def test_an_empty_trace_is_a_line_that_says_so() -> None:
     assert list(lines(raw_of({}, "cut at byte 7"))) == [
-        "schema 1, 0 images, 0 records, first at 0 ns",
+        "schema 1, images: 0, records: 0, first at 0 ns",
         "cut: cut at byte 7",
     ]

@@ -28,7 +28,7 @@ def lines(raw: RawTrace) -> Iterator[str]:
     """The whole trace, image by image, each image's records in the order of the file."""
     times = [record[0] for image in raw.images.values() for record in image.records]
     start = min(times, default=0)
-    yield f"schema {raw.schema}, {len(raw.images)} image{'' if len(raw.images) == 1 else 's'}, {len(times)} records, first at {start} ns"
+    yield f"schema {raw.schema}, images: {len(raw.images)}, records: {len(times)}, first at {start} ns"
     for image in raw.images.values():
         yield from _image(image, raw, start)
     if raw.main:
