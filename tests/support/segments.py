@@ -16,9 +16,9 @@ import traceback
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from conctrace import sessions
 from conctrace.collector.liveness import start_ticks
 from conctrace.events import kinds, layout, schema
-from conctrace.session import folder as sessions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
