@@ -22,9 +22,11 @@ def install(patches: PatchSet, os: ModuleType) -> None:
 
 
 def _exit(original: Any) -> Any:
-    def _exit(status: int) -> None:
-        say_exit(status, kinds.EXIT_OS_EXIT)
-        original(status)
+    def _exit(*args: Any, **kwargs: Any) -> None:
+        status = args[0] if args else kwargs.get("status")
+        if isinstance(status, int):  # else the original will refuse it
+            say_exit(int(status), kinds.EXIT_OS_EXIT)
+        original(*args, **kwargs)
 
     return _exit
 

@@ -23,11 +23,11 @@ def install(patches: PatchSet, os: ModuleType) -> None:
 
 
 def _fork(original: Any) -> Any:
-    def fork() -> Any:
+    def fork(*args: Any, **kwargs: Any) -> Any:  # the original refuses arguments
         began = monotonic_ns()
         pid = -1
         try:
-            pid = original()
+            pid = original(*args, **kwargs)
         finally:
             if pid:
                 _forked("os.fork", pid, began, getframe(1))
@@ -37,11 +37,11 @@ def _fork(original: Any) -> Any:
 
 
 def _forkpty(original: Any) -> Any:
-    def forkpty() -> Any:
+    def forkpty(*args: Any, **kwargs: Any) -> Any:
         began = monotonic_ns()
         result = (-1, -1)
         try:
-            result = original()
+            result = original(*args, **kwargs)
         finally:
             if result[0]:
                 _forked("os.forkpty", result[0], began, getframe(1))

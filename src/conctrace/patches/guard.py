@@ -25,10 +25,11 @@ def guarded(function: Callable[P, R]) -> Callable[P, R | None]:
 
     def call(*args: P.args, **kwargs: P.kwargs) -> R | None:
         recorder = _recorder.current
-        if recorder is None or not recorder.alive:
+        if recorder is None:
             return None
         try:
-            return function(*args, **kwargs)
+            # In a forked child this opens its files, which may fail, too.
+            return function(*args, **kwargs) if recorder.alive else None
         except BaseException as error:
             if not recorder.failed(error):
                 raise

@@ -34,7 +34,7 @@ def install(patches: PatchSet, threading: ModuleType) -> None:
 def install_thread(patches: PatchSet, thread: ModuleType) -> None:
     """The same for the `_thread` module's own names."""
     patches.wrap(thread, "allocate_lock", _lock_function)
-    patches.replace(thread, "allocate", thread.allocate_lock)
+    patches.wrap(thread, "allocate", _lock_function)
 
 
 def _lock_function(original: Any) -> Any:

@@ -47,7 +47,7 @@ def _disguise(wrapper: Any, original: Any, name: str) -> Any:
     """Make a wrapper look like what it wraps: name, documentation, signature, and what it is."""
     if type(original) is type(len):
         return _builtin_stand_in(wrapper, original, name)
-    for attribute in ("__module__", "__name__", "__qualname__", "__doc__"):
+    for attribute in ("__module__", "__name__", "__qualname__", "__doc__", "__annotations__"):
         setattr(wrapper, attribute, getattr(original, attribute))
     wrapper.__wrapped__ = original
     wrapper.__conctrace__ = True

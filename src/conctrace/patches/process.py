@@ -99,7 +99,8 @@ def _pid_of(process: Any) -> int:
 
 def _status(process: Any) -> int | None:
     """What is known of its end, without looking for more (that would reap it)."""
-    return getattr(process._popen, "returncode", None)
+    # A subclass may have forgotten to call our base's __init__; the original says so in its own words.
+    return getattr(getattr(process, "_popen", None), "returncode", None)
 
 
 @guarded

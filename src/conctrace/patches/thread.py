@@ -123,9 +123,16 @@ def _failed(kind: type[BaseException] | None, error: BaseException | None, trace
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
     stack = recorder.sites.stack(trace.tb_frame) if trace is not None else 0
-    text = recorder.text(f"{kind.__name__}: {error}"[:500])
+    text = recorder.text(f"{kind.__name__}: {_text(error)}"[:500])
     state = recorder.state
     recorder.emit(kinds.THREAD_ERROR.number, state.index, monotonic_ns(), 0, state.thing, text, 0, stack)
+
+
+def _text(error: BaseException | None) -> str:
+    try:
+        return str(error)
+    except Exception:  # its own __str__ failed; the hook will say so, as without us
+        return "<exception str() failed>"
 
 
 # Joining ---------------------------------------------------------------------------------------------------

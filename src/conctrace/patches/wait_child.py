@@ -36,7 +36,7 @@ def _wrapper(name: str, pid_at: int | None, options_at: int | None) -> Any:
     def make(original: Any) -> Any:
         def wait(*args: Any, **kwargs: Any) -> Any:
             frame = getframe(1)
-            polls = options_at is not None and _polls(args, options_at)
+            polls = options_at is not None and _polls(args, kwargs, options_at)
             if polls or is_library_file(frame.f_code.co_filename):
                 result = original(*args, **kwargs)
                 reaped(result)
@@ -58,9 +58,9 @@ def _wrapper(name: str, pid_at: int | None, options_at: int | None) -> Any:
     return make
 
 
-def _polls(args: tuple[Any, ...], options_at: int) -> bool:
+def _polls(args: tuple[Any, ...], kwargs: dict[str, Any], options_at: int) -> bool:
     """Whether the call asks not to wait at all."""
-    options = args[options_at] if len(args) > options_at else 0
+    options = args[options_at] if len(args) > options_at else kwargs.get("options", 0)
     return type(options) is int and bool(options & _os.WNOHANG)
 
 

@@ -35,8 +35,11 @@ class Control:
         return bool(int.from_bytes(self._view[at : at + 8], "little") > self.per_session)
 
     def collector_is_alive(self) -> bool:
-        """Whether somebody will ever read what we write; a system call or three, so not for each record."""
+        """Whether somebody will ever read what we write; a system call or three, so not for each record.
+
+        Raises OSError when that cannot be known right now: no descriptor is free, or no permission.
+        """
         try:
             return collector_is_alive(self._path)
-        except OSError:  # the folder is gone: the session is over
+        except (FileNotFoundError, NotADirectoryError):  # the folder is gone: the session is over
             return False

@@ -94,11 +94,11 @@ class Recorder:
             self.wipe[0] = _OFF  # until it is whole
             try:
                 self._start_image(self.live.nonce, self._next_number, 0)
-            except OSError:  # no permission any more, no room: this child is not seen from inside
-                return False
-            except BaseException:  # the program's own, from a signal handler: once more at the next record
-                self.wipe[0] = _WIPED
-                raise
+            except BaseException as error:
+                if not isinstance(error, Exception) or _is_the_programs(error):
+                    self.wipe[0] = _WIPED  # a signal's handler: once more at the next record
+                    raise
+                return False  # no permission any more, no room: this child is not seen from inside
         return bool(self.wipe[0] == _RECORDING)
 
     @property
@@ -395,4 +395,5 @@ def _thread_facts() -> tuple[str, bool, int]:
     thread = getattr(threading, "_active", {}).get(get_ident())
     if thread is None:
         return "", False, 0
-    return thread.name, thread.daemon, 0
+    # Not by their properties, which a class of the program may have made its own.
+    return str(getattr(thread, "_name", "")), bool(getattr(thread, "_daemonic", False)), 0
