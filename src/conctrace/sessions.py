@@ -37,7 +37,7 @@ class Plan:
     """What was asked for: everything the collector, the writer and ``recover`` need to know of a run."""
 
     __slots__ = (
-        "code", "command", "conctrace", "cwd", "detail", "fallback_name", "host", "outputs", "platform", "python",
+        "code", "command", "conctrace", "cwd", "detail", "fallback_name", "host", "include", "outputs", "platform", "python",
         "values", "wait_seconds", "waiter_pid", "wall_ns",
     )  # fmt: skip
 
@@ -58,6 +58,7 @@ class Plan:
         host: str,
         platform: str,
         conctrace: str,
+        include: list[str],
     ) -> None:
         #: what the user asked to run, as shown to people
         self.command = command
@@ -79,6 +80,8 @@ class Plan:
         self.host = host
         self.platform = platform
         self.conctrace = conctrace
+        #: what a report may tell beyond the usual (`exporters.INCLUDES`)
+        self.include = include
 
     def as_dict(self) -> dict[str, Any]:
         """The plan as JSON keeps it."""

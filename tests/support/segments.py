@@ -30,7 +30,7 @@ def make_plan(folder: Path, **changes: Any) -> sessions.Plan:
     values: dict[str, Any] = {
         "command": ["fake.py"], "cwd": str(folder), "outputs": [], "fallback_name": "fake", "wait_seconds": 0.5,
         "detail": "budget", "values": True, "code": None, "waiter_pid": os.getpid(), "wall_ns": time.time_ns(),
-        "python": "3", "host": "host", "platform": "linux", "conctrace": "0",
+        "python": "3", "host": "host", "platform": "linux", "conctrace": "0", "include": [],
     }  # fmt: skip
     return sessions.Plan(**{**values, **changes})
 

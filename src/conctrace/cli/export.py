@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from . import outputs
+from . import outputs, parsing
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ EXAMPLES = """\
 examples:
   conctrace export race.ctrace -o race.html
   conctrace export race.ctrace -o race.json.gz -o /tmp/race.html
+  conctrace export race.ctrace -o race.html --include args,host
 """
 
 
@@ -26,6 +27,7 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument("trace", metavar="TRACE", help="a .ctrace file")
     parser.add_argument("-o", metavar="FILE", dest="outputs", action="extend", nargs="+", required=True,
                         help="what to write; several files, or several -o")  # fmt: skip
+    parsing.add_include(parser)
 
 
 def run(args: Namespace) -> int:
@@ -35,5 +37,5 @@ def run(args: Namespace) -> int:
     from . import traces
 
     raw = traces.read(args.trace)
-    traces.write_all(args.trace, traces.build(raw), files)
+    traces.write_all(args.trace, traces.build(raw), files, frozenset(args.include))
     return traces.tell_cut(raw)

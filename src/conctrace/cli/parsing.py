@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 
 from ..errors import UsageError
+from ..exporters import INCLUDES
 from .terminal import width
 
 TYPE_CHECKING = False
@@ -73,6 +74,21 @@ def is_number(words: list[str]) -> bool:
         return float(words[0]) >= 0
     except (IndexError, ValueError):
         return False
+
+
+def add_include(parser: Parser) -> None:
+    """Declare ``--include`` of the verbs that write reports."""
+    parser.add_argument("--include", metavar="WHAT", type=_includes, default=[],
+                        help="what a report leaves out unless asked for, since it gets passed on: "
+                             f"{', '.join(INCLUDES)}; several with commas between them")  # fmt: skip
+
+
+def _includes(word: str) -> list[str]:
+    chosen = word.split(",")
+    unknown = [name for name in chosen if name not in INCLUDES]
+    if unknown:
+        raise argparse.ArgumentTypeError(f"there is no {unknown[0]!r}, only {', '.join(INCLUDES)}")
+    return chosen
 
 
 def parse(name: str, verb: Verb, words: list[str]) -> argparse.Namespace:

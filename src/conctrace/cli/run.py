@@ -16,9 +16,8 @@ from .. import sessions, settings
 from .._version import __version__
 from ..collector import launch
 from ..events.layout import DETAILS
-from . import outputs, places, target, waiter
+from . import outputs, parsing, places, target, waiter
 from .ending import Ending
-from .parsing import is_number
 from .terminal import say
 
 TYPE_CHECKING = False
@@ -61,11 +60,12 @@ def add_arguments(parser: Parser) -> None:
                         help="budget: everything that waited, and the rest up to a limit; all: no limit; "
                              "waits: only what waited. Totals are exact in each")  # fmt: skip
     parser.add_argument("--no-values", dest="values", action="store_false", help="record no values of arguments")
+    parsing.add_include(parser)
     parser.add_argument("--python", metavar="EXE", help="the Python to run TARGET; it must have conctrace installed")
 
 
 def _seconds(word: str) -> float | None:
-    if not is_number([word]):
+    if not parsing.is_number([word]):
         raise ValueError(word)
     seconds = float(word)
     # More than a century is for ever, and "inf" is, too.
@@ -125,6 +125,7 @@ def _plan(args: Namespace, program: Target) -> tuple[sessions.Plan, str | None]:
         host=system.nodename,
         platform=f"{system.sysname} {system.release} {system.machine}",
         conctrace=__version__,
+        include=args.include,
     )
     return plan, elsewhere
 

@@ -30,13 +30,13 @@ def tell_cut(raw: RawTrace) -> int:
     return 2
 
 
-def write_all(source: str, trace: Trace, paths: list[str]) -> None:
+def write_all(source: str, trace: Trace, paths: list[str], include: frozenset[str]) -> None:
     """Writes the trace in the format of each path; a file that is there is replaced when the new one is whole."""
     for path in paths:
-        _write(source, trace, path)
+        _write(source, trace, path, include)
 
 
-def _write(source: str, trace: Trace, path: str) -> None:
+def _write(source: str, trace: Trace, path: str, include: frozenset[str]) -> None:
     export = exporters.format_for(path).export
     path = os.path.realpath(path)
     unfinished = f"{path}.{os.getpid()}.part"
@@ -44,7 +44,7 @@ def _write(source: str, trace: Trace, path: str) -> None:
         if export is None:
             shutil.copyfile(source, unfinished)
         else:
-            data = export(trace)
+            data = export(trace, include)
             with open(unfinished, "wb") as file:
                 file.write(data)
         os.replace(unfinished, path)

@@ -96,7 +96,7 @@ class _Outputs:
         if trace is None:
             self._fail(output, "the trace could not be read")
             return
-        content = self._guard(output, lambda: _exported(output, trace))
+        content = self._guard(output, lambda: _exported(output, trace, frozenset(self._plan.include)))
         if content is not None:
             self._write(output, lambda temporary: _write_file(temporary, content))
 
@@ -144,12 +144,12 @@ class _Outputs:
         self._result.failed.append({"path": path, "error": error})
 
 
-def _exported(output: str, trace: Trace) -> bytes:
+def _exported(output: str, trace: Trace, include: frozenset[str]) -> bytes:
     from ..exporters import format_for
 
     exporter = format_for(output).export
     assert exporter is not None
-    return exporter(trace)
+    return exporter(trace, include)
 
 
 def _write_whole(path: str, fill: Callable[[str], Any]) -> None:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 class Format:
     """A kind of file that conctrace writes.
 
-    `export` makes its bytes from a Trace (None: the trace file itself is copied); `is_ours`, given the first bytes
+    `export` makes its bytes from a Trace and a choice of INCLUDES (None: the trace file itself is copied); `is_ours`, given the first bytes
     of a file that exists, tells whether conctrace wrote it, so that it may be overwritten.
     """
 
@@ -26,7 +26,7 @@ class Format:
         self,
         title: str,
         extensions: tuple[str, ...],
-        export: Callable[[Trace], bytes] | None,
+        export: Callable[[Trace, frozenset[str]], bytes] | None,
         is_ours: Callable[[bytes], bool],
     ) -> None:
         self.title = title
@@ -39,26 +39,29 @@ class Format:
         return not head or self.is_ours(head)
 
 
+#: What the formats that get attached to tickets leave out unless it is asked for; the others keep what was recorded.
+INCLUDES = ("values", "args", "env", "host")
+
 #: So many of a file's first bytes are enough for every `is_ours`.
 HEAD_SIZE = 4096
 
 
-def _chrome(trace: Trace) -> bytes:
+def _chrome(trace: Trace, _include: frozenset[str]) -> bytes:
     from .chrome import export
 
     return export(trace)
 
 
-def _chrome_compressed(trace: Trace) -> bytes:
+def _chrome_compressed(trace: Trace, _include: frozenset[str]) -> bytes:
     from .chrome import export_compressed
 
     return export_compressed(trace)
 
 
-def _html(trace: Trace) -> bytes:
+def _html(trace: Trace, include: frozenset[str]) -> bytes:
     from .html import export
 
-    return export(trace)
+    return export(trace, include)
 
 
 def _is_chrome(head: bytes) -> bool:

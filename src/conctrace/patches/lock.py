@@ -24,7 +24,8 @@ MODULE = "threading"
 def install(patches: PatchSet, threading: ModuleType) -> None:
     """Wrap what `threading` offers; its own locks stay raw (`locks.new_lock` looks at the caller)."""
     if isinstance(threading.Lock, type):
-        patches.replace(threading, "Lock", _LockClass("lock", (), dict(vars(_LockNames))))
+        if not isinstance(threading.Lock, _LockClass):
+            patches.replace(threading, "Lock", _lock_class())
     else:
         # The very object that _thread has: as without us, `threading.Lock is _thread.allocate_lock`.
         patches.replace(threading, "Lock", _thread.allocate_lock)
@@ -73,6 +74,19 @@ class _LockClass(type):
         return repr(LockType)
 
 
+def _lock_class() -> _LockClass:
+    import copyreg  # small, and imported by most programs anyway
+
+    copyreg.pickle(_LockClass, _reduce)  # type: ignore[arg-type]  # the stub knows no types of types
+    return _LockClass("lock", (), dict(vars(_LockNames)))
+
+
+def _reduce(_: Any) -> tuple[Any, tuple[str]]:
+    import pkgutil
+
+    return pkgutil.resolve_name, ("threading:Lock",)
+
+
 class _LockNames:
     """Attributes of the class that stands in for `_thread.lock`."""
 
@@ -80,6 +94,7 @@ class _LockNames:
     __doc__ = LockType.__doc__
     __conctrace__ = True
     __wrapped__ = LockType
+    __signature__ = "()"
     # Methods looked up on the class, ``threading.Lock.acquire``, are those of the locks it makes.
     acquire = locks.TracedLock.acquire
     release = locks.TracedLock.release

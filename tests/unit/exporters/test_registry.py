@@ -29,7 +29,7 @@ def test_an_unknown_extension_is_one_line_that_names_those_known(path: str) -> N
 
 def test_each_format_knows_its_own_files_and_no_others() -> None:
     trace = contended_lock().trace()
-    heads = {kind.title: kind.export(trace)[:HEAD_SIZE] for kind in FORMATS if kind.export}
+    heads = {kind.title: kind.export(trace, frozenset())[:HEAD_SIZE] for kind in FORMATS if kind.export}
     for kind in FORMATS:
         for title, head in heads.items():
             assert kind.may_overwrite(head) == (kind.title == title)
