@@ -77,7 +77,7 @@ class _LockClass(type):
 def _lock_class() -> _LockClass:
     import copyreg  # small, and imported by most programs anyway
 
-    copyreg.pickle(_LockClass, _reduce)  # type: ignore[arg-type]  # the stub knows no types of types
+    copyreg.pickle(_LockClass, _reduce)
     return _LockClass("lock", (), dict(vars(_LockNames)))
 
 

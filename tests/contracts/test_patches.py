@@ -1,0 +1,453 @@
+"""What every patch must meet, unasked: whatever it replaces comes back, looks the same, and acts the same.
+
+What a patch replaces is found by looking: the attributes of its module and of the module's classes, before and after.
+A new patch is tested here as soon as it is in `conctrace.patches.PATCHES`; it only has to say in `CALLS` how to call
+what it replaces.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import json
+import os
+import pickle
+import re
+import signal
+import sys
+import threading
+import typing
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from conctrace.patches import PATCHES
+from conctrace.patches.patchset import PatchSet
+from conctrace.recorder.python import Recorder
+from conctrace.session.imports import PatchOnImport
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from types import ModuleType
+
+    from tests.support.recording import Session
+
+MODULES = list(dict.fromkeys(name for name, _ in PATCHES))
+
+
+def owners(module: ModuleType) -> Iterator[Any]:
+    """The module, and the classes it defines."""
+    yield module
+    for thing in list(vars(module).values()):
+        if isinstance(thing, type) and thing.__module__ == module.__name__:
+            yield thing
+
+
+def attributes() -> dict[tuple[Any, str], Any]:
+    """All that a patch could replace, as it is now."""
+    found = {}
+    for name in MODULES:
+        for owner in owners(importlib.import_module(name)):
+            found.update({(owner, key): value for key, value in list(vars(owner).items()) if key != "__builtins__"})
+    return found
+
+
+def install_all(patches: PatchSet) -> None:
+    for name, install in PATCHES:
+        install(patches, importlib.import_module(name))
+
+
+def find_replaced() -> dict[str, tuple[Any, str]]:
+    """Name to owner and attribute, of everything that the patches replace."""
+    before = attributes()
+    patches = PatchSet()
+    install_all(patches)
+    after = attributes()
+    patches.undo()
+    changed = [place for place, value in after.items() if before.get(place) is not value]
+    return {f"{owner.__name__}.{name}": (owner, name) for owner, name in changed}
+
+
+REPLACED = find_replaced()
+each = pytest.mark.parametrize("name", REPLACED)
+
+
+@pytest.fixture
+def installed(session: Session) -> Iterator[PatchSet]:
+    """All patches in place, recording."""
+    assert session.image().off_reason == ""
+    patches = PatchSet()
+    install_all(patches)
+    yield patches
+    patches.undo()
+
+
+def both(name: str, patches: PatchSet) -> tuple[Any, Any]:
+    """An attribute as the patches leave it, and bare."""
+    owner, attribute = REPLACED[name]
+    patched = vars(owner)[attribute]
+    patches.undo()
+    bare = vars(owner)[attribute]
+    install_all(patches)
+    return patched, bare
+
+
+# Undoing -----------------------------------------------------------------------------------------------------------
+
+
+def test_the_patches_replace_what_they_are_known_to_replace() -> None:
+    expected = {"os.fork", "os._exit", "os.waitpid", "_thread.allocate_lock", "threading.Lock", "threading.RLock",
+                "Thread.start", "Thread.join", "BaseProcess.start", "BaseProcess.join"}  # fmt: skip
+    assert expected <= set(REPLACED)
+
+
+def test_undo_puts_every_attribute_back_exactly() -> None:
+    before = attributes()
+    patches = PatchSet()
+    install_all(patches)
+    patches.undo()
+    after = attributes()
+    assert before.keys() == after.keys()
+    assert [place for place, value in after.items() if before[place] is not value] == []
+
+
+def test_undo_goes_backwards() -> None:
+    class Owner:
+        thing = 0
+
+    patches = PatchSet()
+    patches.replace(Owner, "thing", 1)
+    patches.replace(Owner, "thing", 2)
+    patches.undo()
+    assert Owner.thing == 0
+
+
+def test_an_inherited_attribute_is_inherited_again() -> None:
+    class Base:
+        def act(self) -> int:
+            return 1
+
+    class Derived(Base):
+        pass
+
+    patches = PatchSet()
+    patches.wrap(Derived, "act", lambda _: lambda _: 2)
+    assert Derived().act() == 2
+    patches.undo()
+    assert "act" not in vars(Derived)
+    assert Derived().act() == 1
+
+
+def test_a_second_undo_does_nothing() -> None:
+    class Owner:
+        thing = 0
+
+    patches = PatchSet()
+    patches.replace(Owner, "thing", 1)
+    patches.undo()
+    Owner.thing = 3
+    patches.undo()
+    assert Owner.thing == 3
+
+
+def test_installing_twice_changes_nothing_more(installed: PatchSet) -> None:
+    once = attributes()
+    install_all(installed)
+    assert [place for place, value in attributes().items() if once[place] is not value] == []
+
+
+# Looks ---------------------------------------------------------------------------------------------------------------
+
+
+def without_address(text: str) -> str:
+    return re.sub(r"0x[0-9a-f]+", "0x…", text)
+
+
+@each
+def test_it_looks_like_what_it_replaces(name: str, installed: PatchSet) -> None:
+    patched, bare = both(name, installed)
+    for attribute in ("__name__", "__qualname__", "__doc__", "__module__", "__annotations__"):
+        assert getattr(patched, attribute, None) == getattr(bare, attribute, None), attribute
+    assert without_address(repr(patched)) == without_address(repr(bare))
+    assert isinstance(patched, type(bare))
+    assert callable(patched)
+    assert inspect.isbuiltin(patched) == inspect.isbuiltin(bare)
+    assert inspect.isclass(patched) == inspect.isclass(bare)
+
+
+@each
+def test_its_signature_is_that_of_what_it_replaces(name: str, installed: PatchSet) -> None:
+    def signature(thing: Any) -> str:
+        try:
+            return str(inspect.signature(thing))
+        except (TypeError, ValueError) as error:
+            return type(error).__name__
+
+    patched, bare = both(name, installed)
+    assert signature(patched) == signature(bare)
+    assert typing.get_type_hints(patched) == typing.get_type_hints(bare)
+
+
+@each
+def test_it_survives_pickling_where_the_bare_one_does(name: str, installed: PatchSet) -> None:
+    patched, bare = both(name, installed)
+    installed.undo()
+    try:
+        assert pickle.loads(pickle.dumps(bare)) is bare
+    except (pickle.PicklingError, AttributeError, AssertionError):
+        pytest.skip("the bare one cannot be pickled, either")
+    finally:
+        install_all(installed)
+    owner, attribute = REPLACED[name]
+    patched = vars(owner)[attribute]
+    assert pickle.loads(pickle.dumps(patched)) is patched
+
+
+@each
+def test_as_an_attribute_of_a_class_it_is_bound_when_the_bare_one_is(name: str, installed: PatchSet) -> None:
+    patched, bare = both(name, installed)
+    bound = [type("Holder", (), {"thing": thing})().thing is thing for thing in (patched, bare)]
+    assert bound[0] == bound[1]
+
+
+# Acts ----------------------------------------------------------------------------------------------------------------
+
+
+def fork(then: Callable[[], Any]) -> int:
+    """Exit status of a child that does this."""
+    pid = os.fork()
+    if pid == 0:
+        try:
+            then()
+        finally:
+            os._exit(9)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def forkpty() -> int:
+    pid, terminal = os.forkpty()
+    if pid == 0:
+        os._exit(4)
+    status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    os.close(terminal)
+    return status
+
+
+def ended_child() -> int:
+    pid = os.fork()
+    if pid == 0:
+        os._exit(7)
+    return pid
+
+
+def run_thread() -> list[int]:
+    seen: list[int] = []
+    thread = threading.Thread(target=seen.append, args=(1,))
+    thread.start()
+    thread.join()
+    assert not thread.is_alive()
+    return seen
+
+
+def failing_thread() -> str:
+    said: list[Any] = []
+    before, threading.excepthook = threading.excepthook, said.append
+    try:
+        thread = threading.Thread(target=int, args=("x",))
+        thread.start()
+        thread.join()
+    finally:
+        threading.excepthook = before
+    return f"{said[0].exc_type} {said[0].exc_value} {said[0].thread is thread}"
+
+
+def bare_thread(start: str) -> str:
+    import _thread
+
+    done, seen = _thread.allocate_lock(), []
+    done.acquire()
+
+    def work(value: int) -> None:
+        seen.append(value)
+        done.release()
+
+    ident = getattr(_thread, start)(work, (3,))
+    assert done.acquire(timeout=10)
+    return f"{type(ident)} {seen}"
+
+
+def use_lock(make: Any) -> list[Any]:
+    lock = make()
+    seen = [lock.acquire(), lock.release(), lock.acquire(False), lock.acquire(timeout=0) in {True, False}]
+    lock.release()
+    with lock as entered:
+        seen.append(entered)
+    try:
+        while True:
+            lock.release()
+    except RuntimeError as error:
+        seen.append(str(error))
+    return seen
+
+
+def process(act: str) -> str:
+    import multiprocessing
+
+    child = multiprocessing.get_context("fork").Process(target=signal.pause if act in {"terminate", "kill"} else int)
+    said = [child.start()]  # type: ignore[func-returns-value]
+    if act in {"terminate", "kill"}:
+        said.append(getattr(child, act)())
+    said.append(child.join(10))  # type: ignore[func-returns-value]
+    return f"{said} {child.exitcode}"
+
+
+def waited(name: str, *arguments: int) -> str:
+    pid = ended_child()
+    result = getattr(os, name)(*(pid if argument < 0 else argument for argument in arguments))
+    return str(list(result)[1:2]) if name != "waitid" else f"{result.si_status} {result.si_code}"
+
+
+#: How to call each, so that the result can be compared.
+CALLS: dict[str, Callable[[], Any]] = {
+    "os.fork": lambda: fork(lambda: os._exit(3)),
+    "os.forkpty": forkpty,
+    "os._exit": lambda: fork(lambda: os._exit(300)),
+    "os.wait": lambda: waited("wait"),
+    "os.waitpid": lambda: waited("waitpid", -1, 0),
+    "os.wait3": lambda: waited("wait3", 0),
+    "os.wait4": lambda: waited("wait4", -1, 0),
+    "os.waitid": lambda: waited("waitid", os.P_PID, -1, os.WEXITED),
+    "_thread.allocate_lock": lambda: use_lock(importlib.import_module("_thread").allocate_lock),
+    "_thread.allocate": lambda: use_lock(importlib.import_module("_thread").allocate),
+    "_thread.start_new_thread": lambda: bare_thread("start_new_thread"),
+    "_thread.start_new": lambda: bare_thread("start_new"),
+    "threading.Lock": lambda: use_lock(threading.Lock),
+    "threading.RLock": lambda: use_lock(threading.RLock),
+    "threading._make_invoke_excepthook": failing_thread,
+    "Thread.start": run_thread,
+    "Thread.join": run_thread,
+    "Thread._bootstrap_inner": run_thread,
+    "BaseProcess.start": lambda: process("start"),
+    "BaseProcess.join": lambda: process("join"),
+    "BaseProcess.terminate": lambda: process("terminate"),
+    "BaseProcess.kill": lambda: process("kill"),
+    "BaseProcess._bootstrap": lambda: process("start"),
+}
+#: These say nothing before they are used, or speak from another process.
+_SILENT_HERE = {"os._exit", "BaseProcess._bootstrap"}
+
+
+@each
+def test_its_call_gives_what_the_bare_one_gives(name: str, installed: PatchSet) -> None:
+    patched = CALLS[name]()
+    installed.undo()
+    assert patched == CALLS[name]()
+
+
+@each
+def test_wrong_arguments_are_refused_in_the_same_words(name: str, installed: PatchSet) -> None:
+    def refusal(thing: Any) -> str:
+        with pytest.raises(TypeError) as refused:
+            thing(*"abcdefg")
+        return str(refused.value)
+
+    patched, bare = both(name, installed)
+    if "*args" in str(inspect.signature(bare) if not inspect.isbuiltin(bare) else ""):
+        pytest.skip("it takes any")
+    assert refusal(patched) == refusal(bare)
+
+
+@each
+def test_our_own_failure_is_swallowed_and_counted(
+    name: str, session: Session, installed: PatchSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    installed.undo()
+    bare = CALLS[name]()
+    install_all(installed)
+
+    for method in ("emit", "define", "number"):
+        # It refuses its arguments. A function of this file would be taken for the program's, which may raise.
+        monkeypatch.setattr(Recorder, method, json.loads)
+    assert CALLS[name]() == bare
+    if name not in _SILENT_HERE:
+        image = session.image()
+        assert image.count("errors") == 1
+        assert "TypeError: the JSON object" in image.off_reason
+
+
+class InterruptedByHandlerError(Exception):
+    """What a program's signal handler raises."""
+
+
+@pytest.mark.parametrize(
+    "name", ["_thread.allocate_lock", "threading.Lock", "threading.RLock", "Thread.start", "Thread.join"]
+)
+def test_an_exception_of_the_program_in_the_middle_of_ours_passes(
+    name: str, session: Session, installed: PatchSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def handler(*_: Any, **__: Any) -> None:
+        raise InterruptedByHandlerError
+
+    install_all(installed)
+    for method in ("number", "emit"):
+        monkeypatch.setattr(Recorder, method, handler)
+    with pytest.raises(InterruptedByHandlerError):
+        CALLS[name]()
+    monkeypatch.undo()
+    image = session.image()
+    assert (image.count("errors"), image.off_reason) == (0, "")
+
+
+def test_every_replaced_attribute_has_a_call() -> None:
+    assert set(REPLACED) == set(CALLS)
+
+
+# Importing -------------------------------------------------------------------------------------------------------------
+
+
+def test_a_module_imported_later_is_patched_and_shows_nothing_of_it() -> None:
+    called: list[str] = []
+    finder = PatchOnImport({"colorsys": lambda module: called.append(module.__name__)})
+    sys.modules.pop("colorsys", None)
+    bare = importlib.util.find_spec("colorsys")
+    finder.install()
+    try:
+        module = importlib.import_module("colorsys")
+        assert called == ["colorsys"]
+        assert bare is not None
+        assert module.__spec__ is not None
+        assert type(module.__spec__.loader) is type(bare.loader)
+        assert module.__loader__ is module.__spec__.loader
+        assert importlib.reload(module) is module
+        assert type(module.__spec__.loader) is type(bare.loader)
+    finally:
+        finder.undo()
+        sys.modules.pop("colorsys", None)
+    assert finder not in sys.meta_path
+
+
+def test_a_fresh_second_copy_of_a_module_is_patched_too() -> None:
+    called: list[int] = []
+    finder = PatchOnImport({"colorsys": lambda module: called.append(id(module))})
+    first = importlib.import_module("colorsys")
+    finder.install()
+    try:
+        del sys.modules["colorsys"]
+        second = importlib.import_module("colorsys")
+    finally:
+        finder.undo()
+        sys.modules["colorsys"] = first
+    assert called == [id(first), id(second)]
+    assert first is not second
+
+
+def test_a_module_that_fails_to_import_fails_as_without_us(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "broken_module_of_a_test.py").write_text("raise ValueError('mine')")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    finder = PatchOnImport({"broken_module_of_a_test": lambda module: pytest.fail(f"{module} was patched")})
+    finder.install()
+    try:
+        with pytest.raises(ValueError, match="mine"):
+            importlib.import_module("broken_module_of_a_test")
+    finally:
+        finder.undo()
