@@ -39,7 +39,7 @@ def main(arguments: list[str]) -> int:
         print(f"benchmarks: {error}", file=sys.stderr)
         return 1
     _tell("")
-    text = table.markdown(series, asked.pairs, load)
+    text = table.markdown(series, asked.pairs, asked.scale, load)
     print(text, end="")
     if asked.markdown:
         table.put_into(asked.markdown, text)

@@ -17,7 +17,7 @@ def counts(path: str) -> dict[str, object]:
     trace = build(read(path))
     return {
         "complete": trace.facts.complete,
-        "lost": [loss.sentence for loss in trace.losses if loss.severity != "summarised"],
+        "lost": [loss.sentence for loss in trace.losses if loss.severity in {"lost", "unseen"}],
         "processes": sum(process.origin != "main" for process in trace.processes.values()),
         "threads": sum(not thread.is_main for thread in trace.threads.values()),
         "spans": sum(span.category == "span" for span in trace.spans),

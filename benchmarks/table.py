@@ -21,10 +21,10 @@ _NONE = "–"
 _BESIDE_BARE = ("conctrace adds", "conctrace : bare", "viztracer adds", "viztracer : bare")
 
 
-def markdown(all_series: Sequence[Series], pairs: int, load: float) -> str:
+def markdown(all_series: Sequence[Series], pairs: int, scale: float, load: float) -> str:
     """All tables."""
     parts = (
-        _machine(pairs, load),
+        _machine(pairs, scale, load),
         _targets(all_series),
         _operations(all_series),
         _commands(all_series),
@@ -47,8 +47,10 @@ def put_into(path: str, text: str) -> None:
         file.write(written)
 
 
-def _machine(pairs: int, load: float) -> str:
+def _machine(pairs: int, scale: float, load: float) -> str:
     rounds = "1 round" if pairs == 1 else f"{pairs} rounds"
+    if scale != 1:
+        rounds += f" of {scale:g} times the usual counts"
     return (
         f"{_processor()}, {os.cpu_count()} cores, {platform.system()} {platform.release()}; {rounds}; "
         f"load average at the start {load:.2f}."

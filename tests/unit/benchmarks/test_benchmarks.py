@@ -64,7 +64,8 @@ def test_tables_say_what_is_added_and_whether_that_meets_the_target() -> None:
     lock.samples = {BARE: [sample(10, 40, 2)], CONCTRACE: [sample(30, 2_040, 2)], VIZTRACER: [sample(20, 60, 2)]}
     empty = Series(EMPTY, Python("python", "3.12.1", TOOLS[:2]), 0)
     empty.samples = {BARE: [sample(10_000_000)], CONCTRACE: [sample(210_000_000)]}
-    text = table.markdown([lock, empty], 1, 0.0)
+    text = table.markdown([lock, empty], 1, 0.5, 0.0)
+    assert "1 round of 0.5 times the usual counts" in text
     assert "| `lock`: one acquire or release | 3.12 | 1.00 µs | ≤ 1.50 µs | met |" in text
     assert "| `lock`: the pair | 3.12 | 2.00 µs |" in text
     assert "| `empty`: the whole command | 3.12 | 200 ms | ≤ 120 ms | **missed** |" in text
