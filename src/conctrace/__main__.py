@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import sys
-
-from conctrace.cli import main
+from conctrace.cli import command
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    command()

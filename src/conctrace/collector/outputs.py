@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from ..sessions import Plan
 
 _TRACE = ".ctrace"
-#: extension → module below `exporters` that its format imports when it is used
-_EXPORTERS = {".json": "chrome.export", ".json.gz": "chrome.export", ".html": "html"}
 
 
 class Result:
@@ -45,14 +43,16 @@ class Result:
 
 def modules_for(outputs: list[str]) -> Iterator[str]:
     """Names of the modules that `export` and the search for names will import for these outputs, first needed first."""
+    from ..exporters import format_for
+
     package = __package__.rpartition(".")[0]
     yield f"{package}.tracefile.reader"
     yield f"{package}.model.builder"
     yield f"{package}.exporters.summary"
     for path in outputs:
-        extension = next((each for each in _EXPORTERS if path.lower().endswith(each)), None)
-        if extension is not None:
-            yield f"{package}.exporters.{_EXPORTERS[extension]}"
+        module = format_for(path).module
+        if module is not None:
+            yield f"{package}.exporters.{module}"
     yield f"{package}.tracefile.source_names"
     yield "tokenize"
 

@@ -5,8 +5,7 @@ The registry: one line a format, chosen by the file's extension. Nothing heavy i
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -17,10 +16,11 @@ class Format:
     """A kind of file that conctrace writes.
 
     `export` makes its bytes from a Trace and a choice of INCLUDES (None: the trace file itself is copied); `is_ours`, given the first bytes
-    of a file that exists, tells whether conctrace wrote it, so that it may be overwritten.
+    of a file that exists, tells whether conctrace wrote it, so that it may be overwritten. `module`, below this package,
+    is what `export` imports, for who wants to have that done before.
     """
 
-    __slots__ = ("export", "extensions", "is_ours", "title")
+    __slots__ = ("export", "extensions", "is_ours", "module", "title")
 
     def __init__(
         self,
@@ -28,11 +28,13 @@ class Format:
         extensions: tuple[str, ...],
         export: Callable[[Trace, frozenset[str]], bytes] | None,
         is_ours: Callable[[bytes], bool],
+        module: str | None,
     ) -> None:
         self.title = title
         self.extensions = extensions
         self.export = export
         self.is_ours = is_ours
+        self.module = module
 
     def may_overwrite(self, head: bytes) -> bool:
         """Whether a file that begins like this may go: one of ours, or empty."""
@@ -47,13 +49,13 @@ HEAD_SIZE = 4096
 
 
 def _chrome(trace: Trace, _include: frozenset[str]) -> bytes:
-    from .chrome import export
+    from .chrome.export import export
 
     return export(trace)
 
 
 def _chrome_compressed(trace: Trace, _include: frozenset[str]) -> bytes:
-    from .chrome import export_compressed
+    from .chrome.export import export_compressed
 
     return export_compressed(trace)
 
@@ -65,13 +67,13 @@ def _html(trace: Trace, include: frozenset[str]) -> bytes:
 
 
 def _is_chrome(head: bytes) -> bool:
-    from .chrome import is_ours
+    from .chrome.prefix import is_ours
 
     return is_ours(head)
 
 
 def _is_chrome_compressed(head: bytes) -> bool:
-    from .chrome import is_ours_compressed
+    from .chrome.prefix import is_ours_compressed
 
     return is_ours_compressed(head)
 
@@ -87,10 +89,10 @@ def _is_ctrace(head: bytes) -> bool:
 
 
 FORMATS: tuple[Format, ...] = (
-    Format("trace, as recorded", (".ctrace",), None, _is_ctrace),
-    Format("Chrome trace, for Perfetto", (".json",), _chrome, _is_chrome),
-    Format("Chrome trace, compressed", (".json.gz",), _chrome_compressed, _is_chrome_compressed),
-    Format("report, a page for a browser", (".html",), _html, _is_html),
+    Format("trace, as recorded", (".ctrace",), None, _is_ctrace, None),
+    Format("Chrome trace, for Perfetto", (".json",), _chrome, _is_chrome, "chrome.export"),
+    Format("Chrome trace, compressed", (".json.gz",), _chrome_compressed, _is_chrome_compressed, "chrome.export"),
+    Format("report, a page for a browser", (".html",), _html, _is_html, "html.export"),
 )
 
 

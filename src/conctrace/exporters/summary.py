@@ -6,12 +6,12 @@ and `render` makes text of that. `render` imports nothing heavy: it stands betwe
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 from . import words
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from typing import Any
 
     from ..model.trace import Process, Trace, Wait
     from .digest import LockTotals

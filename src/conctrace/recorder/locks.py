@@ -50,6 +50,7 @@ _pack_held = layout.THREAD_HELD.pack_into
 _HELD_SIZE = layout.THREAD_HELD.size
 _BUDGET, _ALL, _WAITS = range(3)
 _NEVER = 1 << 62
+_NO_TIMEOUT = -1
 
 _recorder: Recorder
 #: `Recorder.wipe`; the same page as long as the process lives
@@ -444,13 +445,17 @@ class TracedLock(_Traced):
         finally:
             self._free()
 
-    def acquire(self, blocking: Any = True, timeout: Any = -1) -> bool:
+    def acquire(self, blocking: Any = True, timeout: Any = _NO_TIMEOUT) -> bool:
         """Acquire the lock; see `threading.Lock.acquire`."""
         frame = getframe(1)
         got = False
         try:
-            for got in self._attempts(blocking, timeout, frame):  # noqa: B007
-                break
+            if blocking is True and timeout is _NO_TIMEOUT:  # as nearly always
+                for got in self._tries:  # noqa: B007
+                    break
+            if not got:
+                for got in self._attempts(blocking, timeout, frame):  # noqa: B007
+                    break
             if got:
                 self._took(frame)
         except BaseException:
@@ -513,13 +518,17 @@ class TracedRLock(_Traced):
             raise
         return True
 
-    def acquire(self, blocking: Any = True, timeout: Any = -1) -> bool:
+    def acquire(self, blocking: Any = True, timeout: Any = _NO_TIMEOUT) -> bool:
         """Acquire the lock; see `threading.RLock.acquire`."""
         frame = getframe(1)
         got = counted = False
         try:
-            for got in self._attempts(blocking, timeout, frame):  # noqa: B007
-                break
+            if blocking is True and timeout is _NO_TIMEOUT:  # as nearly always
+                for got in self._tries:  # noqa: B007
+                    break
+            if not got:
+                for got in self._attempts(blocking, timeout, frame):  # noqa: B007
+                    break
             if got:
                 self._depth = depth = self._depth + 1
                 counted = True

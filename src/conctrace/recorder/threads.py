@@ -122,6 +122,8 @@ class ThreadState:
         self.held_at = self._held_start
         for held in self.held:
             self.show_held(held.held_since, held.held_word)
+        if self.held_at < self.held_end:
+            _pack_held(self.held_view, self.held_at, 0, 0)
 
     def show_held(self, since: int, word: int) -> None:
         """Put one more held lock where all can read it."""

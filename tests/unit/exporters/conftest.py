@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from conctrace.exporters.chrome import export
+from conctrace.exporters.chrome.export import export
 from tests.support.perfetto import TraceProcessor
 
 if TYPE_CHECKING:

@@ -6,7 +6,8 @@ import gzip
 import json
 from typing import TYPE_CHECKING
 
-from conctrace.exporters.chrome import export, export_compressed, is_ours, is_ours_compressed
+from conctrace.exporters.chrome.export import export, export_compressed
+from conctrace.exporters.chrome.prefix import is_ours, is_ours_compressed
 from conctrace.model.trace import End
 from tests.support.stories import contended_lock
 from tests.support.traces import ORIGIN, Story, moment, site

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from conctrace.exporters.chrome import export
+from conctrace.exporters.chrome.export import export
 from tests.support.perfetto import TraceProcessor
 from tests.support.traces import Story
 

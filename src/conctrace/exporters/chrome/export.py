@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import gc
 import gzip
-import zlib
 from collections import Counter as Tally
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
@@ -66,19 +65,6 @@ def no_cycle_search() -> Iterator[None]:
     finally:
         if was_on:
             gc.enable()
-
-
-def is_ours(head: bytes) -> bool:
-    """Whether a file that begins like this was written by `export`."""
-    return head.startswith(chrome.PREFIX.encode())
-
-
-def is_ours_compressed(head: bytes) -> bool:
-    """Whether a file that begins like this was written by `export_compressed`."""
-    try:
-        return is_ours(zlib.decompressobj(wbits=31).decompress(head, len(chrome.PREFIX)))
-    except zlib.error:
-        return False
 
 
 class _Export:

@@ -14,11 +14,10 @@ from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import NamedTuple, TypeAlias
 
+from .prefix import PREFIX
+
 #: What stands in ``args``; nothing deeper is needed.
 Args: TypeAlias = Mapping[str, "str | int"]
-
-#: How each file of ours begins; `export.is_ours` looks for it.
-PREFIX = '{"otherData":{"conctrace":'
 
 
 class Lane(NamedTuple):
