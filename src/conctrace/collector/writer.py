@@ -56,7 +56,10 @@ class _Writer:
         self._file = TraceWriter(self._path)
         self._file.write_facts(form.PLAN, 0, plan.as_dict())
         self._names = NameFinder(plan.cwd, plan.code)
-        self._to_import = list(modules_for(plan.outputs))
+        self._to_import: list[str] = []
+        # Only to be quick at the end: what is wrong with an output is said when it is written.
+        with suppress(Exception):
+            self._to_import = list(modules_for(plan.outputs))
 
     def run(self) -> bool:
         """Everything up to the outputs; True when the session folder is not needed any more."""

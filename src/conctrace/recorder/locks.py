@@ -241,6 +241,8 @@ class _Traced:
             self._epoch = recorder.epoch
             self._cells = []
             recorder.define(kinds.OBJECT, self._number, (self._kind, "", self._made_at, ""))
+        # Those of threads that have ended are closed.
+        self._cells = [entry for entry in self._cells if entry[0].cells.get(entry[1]) is entry[2]]
         first = next((cell.first for other, _, cell in self._cells if other is state), None)
         cell = Cell(self._number, state, frame, first or [_first])
         state.cells[key] = cell

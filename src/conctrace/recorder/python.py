@@ -25,7 +25,7 @@ from .live import LivePage
 from .segments import Segment, more_slots, segment_size
 from .sites import Sites
 from .tables import Table
-from .threads import ThreadState
+from .threads import ThreadEnd, ThreadState
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -298,6 +298,7 @@ class Recorder:
         self._next_thread = index + 1
         state = ThreadState(self, index)
         self.local.state = state
+        self.local.end = ThreadEnd(self, state)
         time = monotonic_ns() if index else self.live.born
         self.name_thread(state, name, daemon, thing)
         self.emit(kinds.THREAD_BEGIN.number, index, time, 0, thing, 0, 0, 0, outcome)

@@ -42,6 +42,23 @@ class CurrentWait:
 _NO_WAIT = CurrentWait(0, 0, 0, 0, 0, 0)
 
 
+class ThreadEnd:
+    """Goes when the interpreter lets go of a thread's locals, in that very thread, and says so."""
+
+    __slots__ = ("_recorder", "_state")
+
+    def __init__(self, recorder: Recorder, state: ThreadState) -> None:
+        self._recorder = recorder
+        self._state = state
+
+    def __del__(self) -> None:
+        try:
+            self._recorder.thread_gone(self._state)
+        except BaseException as error:
+            if not self._recorder.failed(error):
+                raise
+
+
 class ThreadState:
     """One thread: its index, its totals cells, its entry in the threads table."""
 
@@ -75,15 +92,15 @@ class ThreadState:
             self.held_end = self._held_start + layout.THREAD_HELD_MAX * _HELD_SIZE
 
     def close(self) -> None:
-        """The thread is gone: its entry is free again."""
+        """The thread is gone: its totals are recorded, its entries are free again."""
+        held = {lock.held_word >> 32 for lock in self.held}  # whoever lets these go will add to its totals
+        for key in [key for key in self.cells if key[0] not in held]:
+            self.cells.pop(key).close(key[0], self.index)
         entry, self._entry = self._entry, None
         self._view = self.held_view = None
         self.held_end = 0
         if entry is not None and self.epoch == self._recorder.epoch:
             self._recorder.give_entry("threads", entry)
-
-    def __del__(self) -> None:
-        self._recorder.thread_gone(self)
 
     # The current wait -------------------------------------------------------------------------------------
 
