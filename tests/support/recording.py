@@ -120,8 +120,11 @@ class Image:
         return [row for row in self.slots() if row["kind"] == kind.number]
 
     def definitions(self, which: kinds.Definition) -> dict[int, list[str]]:
-        """Number to fields of the definitions of one kind."""
-        found: dict[int, list[str]] = {}
+        """Number to fields of the definitions of one kind, the last of each."""
+        return dict(self.all_definitions(which))
+
+    def all_definitions(self, which: kinds.Definition) -> Iterator[tuple[int, list[str]]]:
+        """Numbers and fields of all definitions of one kind."""
         rows = list(self.slots())
         for index, row in enumerate(rows):
             if row["kind"] == kinds.DEFINE.number and row["outcome"] == which.number:
@@ -129,8 +132,7 @@ class Image:
                 parts = rows[index + 1 : index + 1 + slots]
                 assert all(part["kind"] == kinds.MORE.number for part in parts)
                 payload = b"".join(part["bytes"][:-1] for part in parts)[: row["value"]]
-                found[row["object"]] = schema.unpack_payload(payload)
-        return found
+                yield row["object"], schema.unpack_payload(payload)
 
     def _entries(self, table: str, size: int) -> Iterator[bytes]:
         for name in self._names(f".{table}."):
@@ -146,7 +148,7 @@ class Image:
             _, number, thread, site = layout.TOTALS_KEY.unpack_from(entry)
             half = _newer(layout.TOTALS_HALF.unpack_from(entry, at) for at in layout.TOTALS_HALF_OFFSETS)
             found[number, thread, site] = dict(zip(layout.TOTALS_COUNTS, half[1:-1], strict=True))
-        for fields in self.definitions(kinds.TOTALS).values():
+        for _, fields in self.all_definitions(kinds.TOTALS):
             number, thread, site, *counts = map(int, fields)
             found[number, thread, site] = dict(zip(layout.TOTALS_COUNTS, counts, strict=True))
         return found

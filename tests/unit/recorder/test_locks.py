@@ -1,0 +1,329 @@
+"""Locks that record: totals, budget, what is held and waited for, and a lock state that is right whatever happens."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import os
+import signal
+import sys
+import threading
+import time
+import types
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from conctrace import recorder as recorders
+from conctrace.events import kinds
+from conctrace.recorder import locks
+from conctrace.recorder.whole import whole
+from conctrace.settings import BUDGET_FIRST, BUDGET_PER_SECOND
+from tests.support.segments import Steps, child
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.support.recording import Session
+
+MAKERS: list[Callable[[Any], Any]] = [locks.new_lock, locks.new_rlock]
+both_kinds = pytest.mark.parametrize("make", MAKERS, ids=["Lock", "RLock"])
+
+
+def lock_by(make: Callable[[Any], Any]) -> Any:
+    """A traced lock made by this file, as a program makes one."""
+    return make(sys._getframe())
+
+
+def counts(session: Session) -> dict[str, int]:
+    """The totals of the only lock, over threads and sites."""
+    entries = list(session.image().totals().values())
+    assert len({key[0] for key in session.image().totals()}) == 1
+    return {name: (max if "max" in name else sum)(entry[name] for entry in entries) for name in entries[0]}
+
+
+# Totals and budget ---------------------------------------------------------------------------------------------------
+
+
+@both_kinds
+def test_totals_are_exact_and_lie_within_the_programs_own_stamps(session: Session, make: Any) -> None:
+    lock = lock_by(make)
+    least = most = 0
+    for _ in range(3000):
+        before = time.monotonic_ns()
+        lock.acquire()
+        inside = time.monotonic_ns()
+        least -= inside
+        lock.release()
+        most += time.monotonic_ns() - before
+        least += inside
+    totals = counts(session)
+    assert (totals["holds"], totals["waits"], totals["failed"]) == (3000, 0, 0)
+    assert least <= totals["hold_ns"] <= most
+    assert totals["hold_ns"] / 3000 <= totals["hold_max_ns"] <= totals["hold_ns"]
+
+
+@both_kinds
+def test_the_first_thousand_holds_have_records_then_so_many_a_second(session: Session, make: Any) -> None:
+    lock = lock_by(make)
+    locks._budget[:] = (time.monotonic_ns() + 3600 * 10**9, 10)
+    for _ in range(BUDGET_FIRST + 500):
+        with lock:
+            pass
+    records = session.image().records(kinds.LOCK_HOLD)
+    # A hold that took longer than a millisecond has one in any case.
+    short = [row for row in records if row["duration"] < 1_000_000]
+    assert len(short) == BUDGET_FIRST + 10
+    assert counts(session)["holds"] == BUDGET_FIRST + 500
+    locks._budget[:] = (0, 0)
+    with lock:
+        pass
+    assert locks._budget[1] == BUDGET_PER_SECOND - 1
+
+
+def test_an_acquire_that_does_not_wait_is_counted_as_failed(session: Session) -> None:
+    lock = lock_by(locks.new_lock)
+    with lock:
+        assert not lock.acquire(blocking=False)
+        assert not lock.acquire(timeout=0.001)
+    totals = counts(session)
+    assert (totals["holds"], totals["waits"], totals["failed"]) == (1, 1, 2)
+    outcomes = [row["outcome"] for row in session.image().records(kinds.LOCK_WAIT)]
+    assert outcomes == [kinds.TIMEOUT.number] * 2
+
+
+def test_the_totals_of_a_lock_that_is_gone_are_flushed_and_its_entry_is_free(session: Session) -> None:
+    for round_ in range(500):
+        lock = lock_by(locks.new_lock)
+        for _ in range(round_ % 3 + 1):
+            with lock:
+                pass
+        del lock
+    gc.collect()
+    image = session.image()
+    flushed = list(image.all_definitions(kinds.TOTALS))
+    assert sorted(int(fields[3]) for _, fields in flushed) == sorted(index % 3 + 1 for index in range(500))
+    assert len(image._names(".totals.")) == 1
+
+
+# What is held, what is waited for --------------------------------------------------------------------------------------
+
+
+def held(session: Session) -> list[int]:
+    """What the main thread holds, by number."""
+    return [number for number, _, _ in session.image().threads()[0]["held"]]
+
+
+def test_held_locks_are_shown_outermost_first_also_when_let_go_out_of_order(session: Session) -> None:
+    first, second, third = (lock_by(locks.new_lock) for _ in range(3))
+    for lock in (first, second, third):
+        lock.acquire()
+    one, two, three = held(session)
+    second.release()
+    assert held(session) == [one, three]
+    third.release()
+    second.acquire()
+    assert held(session) == [one, two]
+    first.release()
+    second.release()
+    assert held(session) == []
+
+
+def test_locks_held_deeper_than_there_is_room_for_are_counted(session: Session) -> None:
+    nest = [lock_by(locks.new_lock) for _ in range(40)]
+    for lock in nest:
+        lock.acquire()
+    shown = held(session)
+    assert 20 <= len(shown) < 40
+    assert session.image().count("held_dropped") == 40 - len(shown)
+    for lock in reversed(nest):
+        lock.release()
+    assert held(session) == []
+
+
+def test_another_process_sees_who_waits_and_who_holds_while_it_lasts(session: Session) -> None:
+    def block(steps: Steps) -> None:
+        lock = lock_by(locks.new_lock)
+        lock.acquire()
+        threading.Thread(target=lock.acquire, daemon=True).start()
+        while not lock._waiters or not any(entry["wait"] for entry in session.image().threads().values()):
+            time.sleep(0)
+        steps.pause()
+
+    process = child(block)
+    process.step()
+    threads = session.image(process.pid).threads()
+    (number,) = (number for number, _, _ in threads[0]["held"])
+    assert (threads[1]["wait"], threads[1]["object"]) == (kinds.LOCK_WAIT.number, number)
+    assert 0 < threads[1]["since"] <= time.monotonic_ns()
+    process.close()
+    assert session.image(process.pid).threads()[1]["wait"] == kinds.LOCK_WAIT.number
+
+
+# Sites ---------------------------------------------------------------------------------------------------------------
+
+
+def test_functions_made_and_dropped_have_sites_of_their_own(session: Session) -> None:
+    lock = lock_by(locks.new_lock)
+    for index in range(2000):
+        scope: dict[str, Any] = {"lock": lock}
+        exec(compile(f"def f{index}():\n    with lock: pass\nf{index}()", f"made-{index}", "exec"), scope)
+    places = {fields[0] for fields in session.image().definitions(kinds.SITE).values()}
+    assert {f"made-{index}" for index in range(2000)} <= places
+    assert len(session.image().totals()) == 2000
+
+
+# Signals -------------------------------------------------------------------------------------------------------------
+
+
+class TickError(Exception):
+    pass
+
+
+def is_free(lock: Any) -> bool:
+    """Whether another thread gets it."""
+    got: list[bool] = []
+
+    def attempt() -> None:
+        got.append(lock.acquire(False))
+        if got[0]:
+            lock.release()
+
+    thread = threading.Thread(target=attempt)
+    thread.start()
+    thread.join()
+    return got[0]
+
+
+@pytest.mark.parametrize("step", ["monotonic_ns", "getframe"])
+@both_kinds
+def test_what_a_handler_raises_in_the_middle_passes_and_leaves_the_lock_free(
+    session: Session, make: Any, step: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def raising(*_: Any) -> None:
+        raise TickError
+
+    lock = lock_by(make)
+    with lock:
+        pass
+    with monkeypatch.context() as patched:
+        patched.setattr(locks, step, raising)
+        with pytest.raises(TickError):
+            lock.__enter__()
+        with pytest.raises(TickError):
+            lock.acquire()
+    assert is_free(lock)
+    if step == "monotonic_ns":
+        lock.acquire()
+        with monkeypatch.context() as patched:
+            patched.setattr(locks, step, raising)
+            with pytest.raises(TickError):
+                lock.release()
+        assert is_free(lock)
+    assert held(session) == []
+    assert session.image().count("errors") == 0
+
+
+@both_kinds
+def test_alarms_that_raise_leave_no_lock_taken(session: Session, make: Any) -> None:
+    def tick(*_: Any) -> None:
+        raise TickError
+
+    # A function, because CPython 3.13 has jumps inside a `try` that its `except` does not cover.
+    def hammer(after: float) -> None:
+        signal.setitimer(signal.ITIMER_REAL, after)
+        while True:
+            with lock, lock if make is locks.new_rlock else contextlib.nullcontext():
+                pass
+
+    lock = lock_by(make)
+    gc.collect()  # finalizers of an earlier test's recorder would swallow what the handler raises
+    before = signal.signal(signal.SIGALRM, tick)
+    ticks = 0
+    try:
+        while ticks < 300:
+            with pytest.raises(TickError):
+                hammer(0.00005 + (ticks % 7) * 0.00003)
+            ticks += 1
+            assert lock.acquire(timeout=5)
+            lock.release()
+            assert is_free(lock)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert session.image().count("errors") == 0
+    assert recorders.current is not None
+    assert recorders.current.alive
+
+
+def test_condition_over_a_traced_lock_works_and_is_no_failed_acquire(session: Session) -> None:
+    for make in MAKERS:
+        condition = threading.Condition(lock_by(make))
+        ready: list[int] = []
+
+        def wait(condition: threading.Condition = condition, ready: list[int] = ready) -> None:
+            with condition:
+                condition.wait_for(lambda: bool(ready), 10)
+                ready.append(2)
+
+        thread = threading.Thread(target=wait)
+        thread.start()
+        with condition:
+            ready.append(1)
+            condition.notify()
+        thread.join()
+        assert ready == [1, 2]
+    assert session.image().count("errors") == 0
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="3.10 looks for no signal before a try")
+def test_a_whole_function_runs_to_its_try_although_a_signal_is_pending() -> None:
+    seen = []
+
+    def enter() -> None:
+        try:
+            seen.append("entered")
+        finally:
+            seen.append("left")
+
+    plain = types.FunctionType(enter.__code__, globals(), closure=enter.__closure__)
+    with pytest.raises(TypeError, match="cells"):
+        whole(plain)
+
+
+def test_fork_while_another_thread_holds_a_lock_goes_as_with_a_bare_one(session: Session) -> None:
+    lock = lock_by(locks.new_lock)
+    lock.acquire()
+    pid = os.fork()
+    if pid == 0:
+        status = 1
+        try:
+            lock.release()
+            with lock:
+                status = 0
+        finally:
+            os._exit(status)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    assert held(session) == [next(iter(session.image().totals()))[0]]
+    lock.release()
+    assert held(session) == []
+    assert counts(session)["holds"] == 1
+
+
+def test_threads_that_have_ended_leave_nothing_but_their_totals(session: Session) -> None:
+    lock = lock_by(locks.new_lock)
+
+    def use() -> None:
+        with lock:
+            pass
+
+    for _ in range(300):
+        thread = threading.Thread(target=use)
+        thread.start()
+        thread.join()
+    image = session.image()
+    assert len(image.definitions(kinds.THREAD)) >= 300
+    assert len(image.records(kinds.THREAD_END)) >= 299
+    assert len(lock._cells) <= 2
+    assert len(image.threads()) <= 3
+    assert sum(entry["holds"] for entry in image.totals().values()) >= 299
