@@ -17,6 +17,7 @@ import signal
 import sys
 import threading
 import typing
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -396,6 +397,25 @@ def test_an_exception_of_the_program_in_the_middle_of_ours_passes(
     monkeypatch.undo()
     image = session.image()
     assert (image.count("errors"), image.off_reason) == (0, "")
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="no warning before 3.12")
+def test_a_warning_about_a_fork_names_the_programs_own_line(installed: PatchSet) -> None:
+    def warned() -> list[tuple[str, int, str]]:
+        done = threading.Event()
+        thread = threading.Thread(target=done.wait)
+        thread.start()
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            assert fork(lambda: os._exit(0)) == 0
+        done.set()
+        thread.join()
+        return [(warning.filename, warning.lineno, type(warning.message).__name__) for warning in said]
+
+    patched = warned()
+    installed.undo()
+    assert patched == warned()
+    assert patched[0][2] == "DeprecationWarning"
 
 
 def test_every_replaced_attribute_has_a_call() -> None:

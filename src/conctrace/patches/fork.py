@@ -27,7 +27,7 @@ def _fork(original: Any) -> Any:
         began = monotonic_ns()
         pid = -1
         try:
-            pid = original(*args, **kwargs)
+            pid = _call_as(getframe(1), original, args, kwargs)
         finally:
             if pid:
                 _forked("os.fork", pid, began, getframe(1))
@@ -41,13 +41,27 @@ def _forkpty(original: Any) -> Any:
         began = monotonic_ns()
         result = (-1, -1)
         try:
-            result = original(*args, **kwargs)
+            result = _call_as(getframe(1), original, args, kwargs)
         finally:
             if result[0]:
                 _forked("os.forkpty", result[0], began, getframe(1))
         return result
 
     return forkpty
+
+
+def _call_as(caller: FrameType, original: Any, args: Any, kwargs: Any) -> Any:
+    """Call it so that a warning (from 3.12 on: "this process is multi-threaded") names the program's line, as without us.
+
+    Whether a warning is shown hangs on the module it names: a DeprecationWarning only in ``__main__``.
+    """
+    code = _call.__code__.replace(co_filename=caller.f_code.co_filename, co_firstlineno=caller.f_lineno)
+    function: Any = type(_call)
+    return function(code, caller.f_globals)(original, args, kwargs)
+
+
+# One line: that of its ``def`` is the line that it will seem to stand in.
+def _call(original: Any, args: Any, kwargs: Any) -> Any: return original(*args, **kwargs)  # fmt: skip
 
 
 @guarded

@@ -186,14 +186,17 @@ class _Traced:
             self._state = None
 
     @whole
-    def _give_back(self) -> None:
-        """The program's own exception ends an acquire that had got the lock: as if it had come before that."""
+    def _forget(self) -> None:
+        """The program's own exception ends an acquire that had got the lock, which is let go again: as if it had come before.
+
+        (Near the recursion limit no function of ours can be called any more. Therefore whoever calls this releases the raw
+        lock itself, in the frame in which it got it.)
+        """
         try:
             self._state = None
+        finally:
             if (state := _recorder.state).held:
                 state.drop_held(self)
-        finally:
-            self._free()
 
     def _let_go(self, state: ThreadState) -> None:
         """The raw lock is about to be released: note it, under the lock. Raises nothing of ours."""
@@ -290,7 +293,10 @@ class _Traced:
                     self._end_wait(state, monotonic_ns(), outcome, frame)
         except BaseException:
             if got:
-                self._give_back()
+                try:
+                    self._forget()
+                finally:
+                    self._free()
             raise
         yield got
 
@@ -435,7 +441,10 @@ class TracedLock(_Traced):
             self._took(getframe(1))
         except BaseException:
             if got:
-                self._give_back()
+                try:
+                    self._forget()
+                finally:
+                    self._free()
             raise
         return True
 
@@ -462,7 +471,10 @@ class TracedLock(_Traced):
                 self._took(frame)
         except BaseException:
             if got:
-                self._give_back()
+                try:
+                    self._forget()
+                finally:
+                    self._free()
             raise
         return bool(got)
 
@@ -516,7 +528,12 @@ class TracedRLock(_Traced):
                 self._took(getframe(1))
         except BaseException:
             if got:
-                self._give_back_one(counted)
+                self._depth -= counted
+                try:
+                    if not self._depth:
+                        self._forget()
+                finally:
+                    self._free()
             raise
         return True
 
@@ -538,26 +555,31 @@ class TracedRLock(_Traced):
                     self._took(frame)
         except BaseException:
             if got:
-                self._give_back_one(counted)
+                self._depth -= counted
+                try:
+                    if not self._depth:
+                        self._forget()
+                finally:
+                    self._free()
             raise
         return bool(got)
 
     @whole
-    def _give_back_one(self, counted: bool) -> None:
-        try:
-            self._depth -= counted
-        finally:
-            if self._depth:
-                self._free()
-            else:
-                self._give_back()
-
-    @whole
     def __exit__(self, *_: object) -> None:
-        try:  # no signal is looked for before a `try`
-            pass
+        # The same as `release`, and not a call of it: near the recursion limit that might fail.
+        try:
+            counted = False
+            if self._raw._is_owned():
+                self._depth = depth = self._depth - 1
+                counted = True
+                if not depth and (state := self._state) is not None:
+                    self._let_go(state)
         finally:
-            self.release()
+            try:
+                if not counted and self._raw._is_owned():
+                    self._depth -= 1
+            finally:
+                self._free()
 
     @whole
     def release(self) -> None:

@@ -327,3 +327,25 @@ def test_threads_that_have_ended_leave_nothing_but_their_totals(session: Session
     assert len(lock._cells) <= 2
     assert len(image.threads()) <= 3
     assert sum(entry["holds"] for entry in image.totals().values()) >= 299
+
+
+@both_kinds
+def test_at_the_recursion_limit_no_lock_stays_taken(session: Session, make: Any) -> None:
+    lock = lock_by(make)
+
+    def descend(frames: int) -> None:
+        if frames:
+            descend(frames - 1)
+        else:
+            with lock:
+                pass
+
+    refused = 0
+    for frames in range(sys.getrecursionlimit() - 200, sys.getrecursionlimit()):
+        try:
+            descend(frames)
+        except RecursionError:
+            refused += 1
+        assert is_free(lock), frames
+    assert refused > 0
+    assert session.image().count("errors") == 0
