@@ -8,7 +8,7 @@ import resource
 import signal
 import sys
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -275,3 +275,17 @@ def kills(session: Session, times: int) -> None:
     moment = random.Random(times)
     for _ in range(times):
         kill_at_random(session, moment)
+
+
+def test_sites_of_functions_made_and_dropped_are_never_taken_for_one_another(session: Session) -> None:
+    def here() -> int:
+        return running().sites.site(sys._getframe(1))
+
+    numbers = {}
+    for index in range(2000):
+        scope: dict[str, Any] = {"here": here}
+        exec(compile(f"def f{index}(): return here()\nnumber = f{index}()", f"made-{index}", "exec"), scope)
+        numbers[scope["number"]] = f"made-{index}"
+    assert len(numbers) == 2000
+    sites = session.image().definitions(kinds.SITE)
+    assert {number: sites[number][0] for number in numbers} == numbers
