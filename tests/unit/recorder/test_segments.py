@@ -252,6 +252,8 @@ def kill_at_random(session: Session, moment: random.Random) -> None:
     process.go()
     threading.Event().wait(moment.uniform(0.0005, 0.03))
     process.kill()
+    if process.pid not in {image.pid for image in session.images().values()}:
+        return  # killed before it had a live page, so before its first record
     image = session.image(process.pid)
     seen = values(session, process.pid)
     assert seen == list(range(len(seen)))
