@@ -14,6 +14,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+_COMMAND_ROOM = layout.LIVE_COMMAND[1] - 4
+#: Characters kept of each word of a command that is too long.
+_WORD_ROOM = 200
 _WORD = {name: offset // 8 for name, offset in layout.LIVE_COUNTER_OFFSETS.items()}
 
 
@@ -66,13 +69,12 @@ class LivePage:
 
 
 def _command() -> bytes:
-    """The command as `layout.LIVE_COMMAND` wants it, whole fields only."""
-    fields: tuple[str, ...] = (sys.executable or "", *sys.orig_argv)
-    room = layout.LIVE_COMMAND[1] - 4
-    packed = pack_payload(fields)
-    while len(packed) > room:
-        longest = max(range(len(fields)), key=lambda index: len(fields[index]))
-        cut = fields[longest][: len(fields[longest]) // 2] + "…"
-        fields = (*fields[:longest], cut, *fields[longest + 1 :]) if len(cut) > 8 else fields[:-1]
-        packed = pack_payload(fields)
+    """The command as `layout.LIVE_COMMAND` wants it: long words cut, and words left out from the end until it fits."""
+    words = [sys.executable or "", *sys.orig_argv]
+    packed = pack_payload(tuple(words))
+    if len(packed) <= _COMMAND_ROOM:
+        return packed
+    words = [word if len(word) <= _WORD_ROOM else word[:_WORD_ROOM] + "…" for word in words]
+    while len(packed := pack_payload((*words, "…"))) > _COMMAND_ROOM:
+        words.pop()
     return packed
