@@ -72,11 +72,11 @@ def tree(trace: Trace) -> Iterator[tuple[int, Process]]:
 
 
 def longest_waits(trace: Trace, count: int) -> list[Wait]:
-    """The longest waits, the longest first."""
+    """The longest waits, the longest first; an ``acquire(False)`` that found the lock taken did not wait."""
     import heapq
 
     hidden = {process.key for process in trace.processes.values() if process.hidden}
-    waits = (wait for wait in trace.waits if wait.thread[0] not in hidden)
+    waits = (wait for wait in trace.waits if wait.thread[0] not in hidden and wait.end != wait.start)
     return heapq.nlargest(count, waits, key=lambda wait: wait_length(trace, wait))
 
 

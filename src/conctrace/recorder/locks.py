@@ -354,9 +354,12 @@ class _Traced:
                 raise
 
     def _missed(self, frame: FrameType) -> None:
-        """acquire(False) found the lock taken: counted, and recorded as far as the budget goes."""
+        """acquire(False) found the lock taken: counted, and recorded as far as the budget goes.
+
+        Not when the standard library asked: that is how `Condition` finds out whether its Lock is held.
+        """
         try:
-            if not _recorder.alive:
+            if not _recorder.alive or is_library_file(frame.f_code.co_filename):
                 return
             state = _recorder.state
             cell = self._cell_of(state, frame)
