@@ -125,6 +125,8 @@ class Drain:
         self._descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
         self._order: deque[Image] = deque()
         self._holding: dict[Nonce, Image] = {}
+        #: closed images whose files are still there, each with the number of its last facts
+        self._closed: deque[tuple[int, Nonce]] = deque()
         self._by_process: dict[tuple[int, int, int], Image] = {}
         self._listings = 0
         self._listed_ns = -1
@@ -277,11 +279,12 @@ class Drain:
         page = tables.live_page(self.folder, image.nonce)
         image.facts = tables.identity(page) or image.facts
         reason = "" if image.facts["readable"] else "its recorder is of another version of conctrace: nothing was read"
-        self._sink.facts(form.FINAL, image.nonce, {
+        number = self._sink.facts(form.FINAL, image.nonce, {
             "facts": image.facts, "seen": image.seen, "counters": tables.counters(page),
             "off_reason": reason or tables.off_reason(page),
             "totals": tables.totals(self.folder, image.nonce), "threads": tables.threads(self.folder, image.nonce),
         })  # fmt: skip
+        self._closed.append((number, image.nonce))
         if image.state == CLOSING:
             self.departed.append(image)
         image.state = CLOSED
@@ -314,6 +317,9 @@ class Drain:
                 del image.segments[segment.seq]
             if not image.segments:
                 del self._holding[image.nonce]
+        # Or every listing of the folder would go through all that ever were.
+        while self._closed and self._closed[0][0] <= self._sink.acked:
+            tables.unlink(self.folder, self._closed.popleft()[1])
 
     def _say_undrained(self) -> None:
         undrained = sum(segment.size for image in self._holding.values() for segment in image.segments.values())

@@ -9,6 +9,7 @@ counts when two looks agree.
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from itertools import count
 
 from ..events import layout, schema
@@ -69,6 +70,14 @@ def threads(folder: str, nonce: int) -> list[dict[str, Any]]:
 def totals(folder: str, nonce: int) -> list[dict[str, int]]:
     """The totals an image keeps, per object, thread and call site."""
     return _entries(folder, nonce, "totals", layout.TOTALS_ENTRY_SIZE, _totals)
+
+
+def unlink(folder: str, nonce: int) -> None:
+    """Removes an image's live page and tables, of which everything was taken."""
+    for path in (*_chunks(folder, nonce, "threads"), *_chunks(folder, nonce, "totals")):
+        os.unlink(path)
+    with suppress(FileNotFoundError):
+        os.unlink(os.path.join(folder, layout.live_name(nonce)))
 
 
 def _entries(

@@ -40,6 +40,7 @@ class CurrentWait:
 
 
 _NO_WAIT = CurrentWait(0, 0, 0, 0, 0, 0)
+_NOT_TAKEN = object()
 
 
 class ThreadEnd:
@@ -79,15 +80,19 @@ class ThreadState:
         self.thing = 0
         self._seq = 0
         self._waits: list[CurrentWait] = []
-        self._entry = entry = recorder.take_entry("threads")
+        self._entry: Any = _NOT_TAKEN
         self._view: Any = None
         self.held_view: Any = None
         #: where in `held_view` the next held lock goes, and where its room ends
         self.held_at = self.held_end = self._held_start = self._offset = 0
+
+    def _take_entry(self) -> None:
+        """An entry in the table, at the first wait or hold: most forked children have neither, and it costs them 0.4 ms."""
+        self._entry = entry = self._recorder.take_entry("threads")
         if entry is not None:
             self._view, _, self._offset = entry
             self.held_view = self._view
-            layout.THREAD_KEY.pack_into(self._view, self._offset, index + 1, get_native_id())
+            layout.THREAD_KEY.pack_into(self._view, self._offset, self.index + 1, get_native_id())
             self.held_at = self._held_start = self._offset + layout.THREAD_HELD_OFFSET
             self.held_end = self._held_start + layout.THREAD_HELD_MAX * _HELD_SIZE
 
@@ -99,7 +104,7 @@ class ThreadState:
         entry, self._entry = self._entry, None
         self._view = self.held_view = None
         self.held_end = 0
-        if entry is not None and self.epoch == self._recorder.epoch:
+        if entry is not None and entry is not _NOT_TAKEN and self.epoch == self._recorder.epoch:
             self._recorder.give_entry("threads", entry)
 
     # The current wait -------------------------------------------------------------------------------------
@@ -121,6 +126,8 @@ class ThreadState:
         self._show_wait(waits[-1] if waits else _NO_WAIT)
 
     def _show_wait(self, wait: CurrentWait) -> None:
+        if self._entry is _NOT_TAKEN:
+            self._take_entry()
         if self._view is None:
             return
         seq = self._seq = self._seq + 1
@@ -144,6 +151,8 @@ class ThreadState:
 
     def show_held(self, since: int, word: int) -> None:
         """Put one more held lock where all can read it."""
+        if self._entry is _NOT_TAKEN:
+            self._take_entry()
         at = self.held_at
         if at < self.held_end:
             _pack_held(self.held_view, at, since, word)
