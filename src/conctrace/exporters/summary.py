@@ -80,7 +80,7 @@ def _wait(trace: Trace, wait: Wait, places: Places) -> dict[str, Any]:
     return {
         "label": wait.label,
         "thread": digest.who(trace, wait.thread),
-        "site": places.site(wait.stack[0]) if wait.stack else "",
+        "site": places.site(digest.own_frames(wait.stack)[0]) if wait.stack else "",
         "wait_ns": digest.wait_length(trace, wait),
         "open": wait.end is None,
         "holder": digest.wait_holder(trace, wait, places),
