@@ -314,7 +314,9 @@ class _Maker:
     def errors(self) -> list[ErrorRow]:
         return [
             ErrorRow(
-                self.thread_name(thread.key), thread.error, [self.places.site(site) for site in digest.own_frames(thread.error_stack)]
+                self.thread_name(thread.key),
+                thread.error,
+                [self.places.site(site) for site in digest.own_frames(thread.error_stack)],
             )
             for thread in self.all_threads
             if thread.error
