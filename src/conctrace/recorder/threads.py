@@ -53,10 +53,13 @@ class ThreadEnd:
         self._state = state
 
     def __del__(self) -> None:
+        recorder = getattr(self, "_recorder", None)
+        if recorder is None:  # a signal's handler raised before it was made
+            return
         try:
-            self._recorder.thread_gone(self._state)
+            recorder.thread_gone(self._state)
         except BaseException as error:
-            if not self._recorder.failed(error):
+            if not recorder.failed(error):
                 raise
 
 
