@@ -9,6 +9,8 @@ import fcntl
 import os
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 from conctrace import recorder as recorders
 from conctrace import sessions
 from conctrace.events import kinds, layout, schema
@@ -68,6 +70,15 @@ class Session:
         pid = pid or os.getpid()
         (image,) = (image for image in self.images().values() if image.pid == pid)
         return image
+
+
+@pytest.fixture
+def session(tmp_path: Path) -> Iterator[Session]:
+    """A session that records this process."""
+    session = Session(tmp_path)
+    session.record()
+    yield session
+    session.close()
 
 
 class Image:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
 import sys
 
 from .. import exporters
+from ..collector.outputs import write_file, write_whole
 from ..errors import ConctraceError
 from ..model.builder import build
 from ..tracefile.reader import read
@@ -39,17 +39,11 @@ def write_all(source: str, trace: Trace, paths: list[str], include: frozenset[st
 def _write(source: str, trace: Trace, path: str, include: frozenset[str]) -> None:
     export = exporters.format_for(path).export
     path = os.path.realpath(path)
-    unfinished = f"{path}.{os.getpid()}.part"
     try:
         if export is None:
-            shutil.copyfile(source, unfinished)
+            write_whole(path, lambda unfinished: shutil.copyfile(source, unfinished))
         else:
             data = export(trace, include)
-            with open(unfinished, "wb") as file:
-                file.write(data)
-        os.replace(unfinished, path)
+            write_whole(path, lambda unfinished: write_file(unfinished, data))
     except OSError as error:
         raise ConctraceError(f"cannot write {path}: {error.strerror}") from error
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(unfinished)

@@ -98,12 +98,12 @@ class _Outputs:
             return
         content = self._guard(output, lambda: _exported(output, trace, frozenset(self._plan.include)))
         if content is not None:
-            self._write(output, lambda temporary: _write_file(temporary, content))
+            self._write(output, lambda temporary: write_file(temporary, content))
 
     def _write(self, output: str, fill: Callable[[str], Any]) -> None:
         """Writes one file where it should be, else in the fallback folder."""
         try:
-            _write_whole(output, fill)
+            write_whole(output, fill)
             self._result.written.append(output)
         except OSError as error:
             self._fail(output, error.strerror or str(error))
@@ -121,7 +121,7 @@ class _Outputs:
         try:
             if self._result.fallback is None:
                 self._result.fallback = tempfile.mkdtemp(prefix=f"{self._plan.fallback_name}-")
-            _write_whole(os.path.join(self._result.fallback, name), fill)
+            write_whole(os.path.join(self._result.fallback, name), fill)
         except OSError as error:
             self._fail(self._result.fallback or "the temp folder", error.strerror or str(error))
             return False
@@ -152,7 +152,7 @@ def _exported(output: str, trace: Trace, include: frozenset[str]) -> bytes:
     return exporter(trace, include)
 
 
-def _write_whole(path: str, fill: Callable[[str], Any]) -> None:
+def write_whole(path: str, fill: Callable[[str], Any]) -> None:
     """Fills a temporary file beside `path`, and puts it there when it is whole; through symlinks."""
     path = os.path.realpath(path)
     if os.path.exists(path) and not stat.S_ISREG(os.stat(path).st_mode):
@@ -177,7 +177,8 @@ def _copy(source: str, path: str) -> None:
     shutil.copyfile(source, path)
 
 
-def _write_file(path: str, content: bytes) -> None:
+def write_file(path: str, content: bytes) -> None:
+    """Writes one file."""
     with open(path, "wb") as file:
         file.write(content)
 

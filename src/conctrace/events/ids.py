@@ -22,6 +22,3 @@ Number: TypeAlias = int
 
 #: A thread inside one image: 0 is the thread that was first seen, normally the main thread.
 ThreadIndex: TypeAlias = int
-
-#: "No object", "no stack", "not known".
-NONE: Number = 0

@@ -79,7 +79,7 @@ def build(raw: RawTrace) -> Trace:
         spans=sorted(spans, key=lambda span: span.start),
         instants=sorted(instants, key=lambda instant: instant.time),
         counters=sorted(
-            (row for image in images for row in marks.build_counters(image, image.key)), key=lambda row: row.time
+            (row for image in images for row in marks.build_counters(image)), key=lambda row: row.time
         ),
         arrows=sorted(arrows, key=lambda arrow: arrow.source_time),
         totals=totals,

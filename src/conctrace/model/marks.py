@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from ..events import kinds
 from ..events.schema import NO_CORE
 from .processes import signal_name
-from .trace import Counter, End, Instant, Object, ObjectKey, Process, ProcessKey, Span, Thread, ThreadKey
+from .trace import Counter, End, Instant, Object, ObjectKey, Process, Span, Thread, ThreadKey
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -94,7 +94,7 @@ def end_words(end: End) -> str:
     return {"ended": "ended, status not seen", "open": "still running", "replaced": "replaced by exec"}[end.how]
 
 
-def build_counters(image: Image, _: ProcessKey) -> list[Counter]:
+def build_counters(image: Image) -> list[Counter]:
     """Values that the program named."""
     return [
         Counter(image.key, row.time, image.define.text(row.object), _number(row)) for row in image.of(kinds.COUNTER)

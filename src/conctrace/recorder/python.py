@@ -50,7 +50,7 @@ class Recorder:
     """Everything that patches may call. One per process; `alive` says whether it (still) records."""
 
     __slots__ = (
-        "_control", "_flags", "_folder", "_images", "_next_number", "_next_thread", "_no_room_until",
+        "_control", "_flags", "_folder", "_next_number", "_next_thread", "_no_room_until",
         "_objects", "_segment", "_skipped", "_tables", "_texts", "_waiting_segments", "epoch", "live", "local", "sites", "wipe",
     )  # fmt: skip
 
