@@ -16,6 +16,7 @@ from contextlib import suppress
 
 from .. import sessions
 from ..errors import SessionError
+from ..events import layout
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -88,8 +89,12 @@ def launch(folder: str) -> Collector:
     if pid == 0:
         _become_collector(folder, control, commands_out, results_in)
     signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+    # Said here, so that it stands there before the target runs.
+    os.pwrite(control, pid.to_bytes(4, "little"), layout.CONTROL_COLLECTOR_OFFSET)
     for descriptor in (control, commands_out, results_in):
         os.close(descriptor)
+    # Until it has left the group, a kill of the group would take it along, and with it what was recorded.
+    os.read(results_out, 1)
     os.set_blocking(results_out, False)
     return Collector(pid, commands_in, results_out)
 
@@ -99,6 +104,7 @@ def _become_collector(folder: str, control: int, commands: int, results: int) ->
     status = 1
     try:
         detach(keep=(control, commands, results))
+        os.write(results, b".")
         status = _collect(folder, control, commands, results)
     except BaseException:  # noqa: BLE001  # there is nobody above to raise it to
         log_failure(folder, "collector")

@@ -80,7 +80,6 @@ class _Loop:
 
     def run(self) -> int:
         signal.signal(signal.SIGTERM, self._on_sigterm)
-        os.pwrite(self._control, os.getpid().to_bytes(4, "little"), layout.CONTROL_COLLECTOR_OFFSET)
         for descriptor in (self._commands, self._channel.acks, self._writer.sentinel):
             self._poll.register(descriptor, select.POLLIN)
         with suppress(WriterGoneError):
