@@ -9,6 +9,7 @@ acknowledges and unlinks; nobody ever truncates a live file.
 ``NONCE.SEQ.seg``         segments: a header slot, then records (`schema.RECORD`), SEQ counts from 0
 ``NONCE.threads.K``       chunks of `THREAD_ENTRY`: what each thread waits for and holds right now
 ``NONCE.totals.K``        chunks of `TOTALS_ENTRY`: exact totals per (object, thread, call site)
+``NONCE.objects.K``       chunks of `OBJECT_ENTRY`: who has each lock that somebody had to wait for
 ``session.json``          what was asked for (`sessions.Plan`), read by collector and ``recover``
 ``trace.ctrace``          the trace so far
 ========================  ===============================================================================
@@ -33,7 +34,7 @@ from __future__ import annotations
 from struct import Struct
 
 #: Changed whenever a native recorder of one build could misread files of another.
-ABI_VERSION = 1
+ABI_VERSION = 2
 
 PAGE = 4096
 NONCE_DIGITS = 16
@@ -109,6 +110,15 @@ TOTALS_COUNTS = ("holds", "hold_ns", "hold_max_ns", "waits", "wait_ns", "wait_ma
 TOTALS_HALF = Struct("<" + "Q" * (len(TOTALS_COUNTS) + 2))
 TOTALS_HALF_OFFSETS = (16, 16 + TOTALS_HALF.size)
 
+# Object entries -----------------------------------------------------------------------------------------------
+OBJECT_ENTRY_SIZE = 32
+#: number of the lock, 0: free
+OBJECT_KEY = Struct("<I")
+#: since (ns), and the owner as ``(1 + thread index) << 32 | site``, 0: nobody. Stored in this order, after the owner
+#: was set to 0. A thread that has got the lock and waits for the GIL stands here and not yet in its own entry.
+OBJECT_OWNER_OFFSET = 8
+OBJECT_OWNER = Struct("<QQ")
+
 #: Table chunks double from the first to the largest number of bytes.
 FIRST_CHUNK_SIZE = 16 * 1024
 LARGEST_CHUNK_SIZE = 1024 * 1024
@@ -130,5 +140,5 @@ def segment_name(nonce: int, seq: int) -> str:
 
 
 def chunk_name(nonce: int, table: str, index: int) -> str:
-    """File name of chunk `index` of an image's ``threads`` or ``totals`` table."""
+    """File name of chunk `index` of an image's ``threads``, ``totals`` or ``objects`` table."""
     return f"{nonce_name(nonce)}.{table}.{index}"
