@@ -6,11 +6,11 @@ mends it. No traced process imports this module.
 
 from __future__ import annotations
 
-import os
 import sys
 from struct import calcsize
 
 from conctrace.events import kinds, layout, schema
+from conctrace.events.generated import Generated
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -82,37 +82,7 @@ def row(cells: Iterable[object]) -> str:
     return "| " + " | ".join(str(cell).replace("|", "\\|") for cell in cells) + " |"
 
 
-def path() -> str:
-    """Where the page lies in a checkout."""
-    root = __file__
-    for _ in range(4):
-        root = os.path.dirname(root)
-    return os.path.join(root, "docs", "events.md")
-
-
-def written() -> str:
-    """The page as it is in the checkout; empty when there is none."""
-    try:
-        with open(path(), encoding="utf-8") as file:
-            return file.read()
-    except FileNotFoundError:
-        return ""
-
-
-def main(arguments: list[str]) -> int:
-    """``--write`` writes the page, ``--check`` returns 1 when it is not as it should be."""
-    if arguments == ["--write"]:
-        with open(path(), "w", encoding="utf-8") as file:
-            file.write(page())
-        return 0
-    if arguments == ["--check"]:
-        if written() == page():
-            return 0
-        sys.stderr.write("docs/events.md is out of date: python -m conctrace.events.docs --write\n")
-        return 1
-    sys.stderr.write("usage: python -m conctrace.events.docs --write|--check\n")
-    return 2
-
+FILE = Generated("docs/events.md", "conctrace.events.docs", page)
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(FILE.main(sys.argv[1:]))
