@@ -14,14 +14,13 @@ import pytest
 from conctrace import recorder as recorders
 from conctrace import sessions
 from conctrace.events import kinds, layout, schema
-from conctrace.recorder import locks
 from tests.support.segments import make_plan
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from conctrace.recorder.python import Recorder
+    from conctrace.recorder.shared import Interface
 
 _NAMES = [field.name for field in schema.FIELDS]
 
@@ -45,11 +44,9 @@ class Session:
         """The session is over."""
         os.pwrite(self._control, bytes(4), layout.CONTROL_ON_OFFSET)
 
-    def record(self) -> Recorder:
+    def record(self) -> Interface:
         """Starts the recorder of this process, as `session.process.start` does, less the patches."""
-        recorder = recorders.start(self.folder)
-        locks.use_recorder(recorder)
-        return recorder
+        return recorders.start(self.folder)
 
     def close(self) -> None:
         """Nothing is recorded any more."""

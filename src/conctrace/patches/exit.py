@@ -37,5 +37,5 @@ def say_exit(status: object, how: kinds.OutcomeKind) -> None:
     recorder = active()
     now = monotonic_ns()
     value = -1 if type(status) is not int or (status == -1 and how is kinds.EXIT_FINALIZED) else status & 0xFF
-    recorder.emit(kinds.PROCESS_EXIT.number, recorder.state.index, now, 0, 0, 0, value, 0, how.number)
-    recorder.live.note_end(now)
+    recorder.emit(kinds.PROCESS_EXIT.number, now, 0, 0, 0, value, 0, how.number)
+    recorder.exits(now)

@@ -70,4 +70,4 @@ def _forked(name: str, pid: int, began: int, frame: FrameType) -> None:
     outcome = kinds.INTERNAL if internal else kinds.ERROR if pid < 0 else kinds.NO_OUTCOME
     recorder = active()
     text = recorder.text(name)
-    recorder.call(kinds.PROCESS_FORK.number, began, frame, thing=text, value=pid, outcome=outcome.number)
+    recorder.call(kinds.PROCESS_FORK.number, began, frame, text, 0, pid, outcome.number)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import ParamSpec, TypeVar
 
-    from ..recorder.python import Recorder
+    from ..recorder.shared import Interface
 
     P = ParamSpec("P")
     R = TypeVar("R")
@@ -38,7 +38,7 @@ def guarded(function: Callable[P, R]) -> Callable[P, R | None]:
     return call
 
 
-def active() -> Recorder:
+def active() -> Interface:
     """The running recorder, inside a `guarded` function."""
     recorder = _recorder.current
     if recorder is None:

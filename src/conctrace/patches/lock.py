@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import _thread
 
-from .._stdlib import LockType, getframe
-from ..recorder import locks
+from .. import recorder as _recorder
+from .._stdlib import LockType, RLockType, getframe
+from .._stdlib import allocate_lock as _allocate_lock
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from types import ModuleType
+    from types import FrameType, ModuleType
     from typing import Any
 
     from .patchset import PatchSet
@@ -22,7 +23,7 @@ MODULE = "threading"
 
 
 def install(patches: PatchSet, threading: ModuleType) -> None:
-    """Wrap what `threading` offers; its own locks stay raw (`locks.new_lock` looks at the caller)."""
+    """Wrap what `threading` offers; its own locks stay raw (the recorder looks at the caller)."""
     if isinstance(threading.Lock, type):
         if not isinstance(threading.Lock, _LockClass):
             patches.replace(threading, "Lock", _lock_class())
@@ -38,11 +39,33 @@ def install_thread(patches: PatchSet, thread: ModuleType) -> None:
     patches.wrap(thread, "allocate", _lock_function)
 
 
+def _new_lock(frame: FrameType) -> Any:
+    recorder = _recorder.current
+    if recorder is not None:
+        try:
+            return recorder.new_lock(frame)
+        except BaseException as error:
+            if not recorder.failed(error):
+                raise
+    return _allocate_lock()
+
+
+def _new_rlock(frame: FrameType) -> Any:
+    recorder = _recorder.current
+    if recorder is not None:
+        try:
+            return recorder.new_rlock(frame)
+        except BaseException as error:
+            if not recorder.failed(error):
+                raise
+    return RLockType()
+
+
 def _lock_function(original: Any) -> Any:
     def allocate_lock(*args: Any, **kwargs: Any) -> Any:
         if args or kwargs:
             return original(*args, **kwargs)
-        return locks.new_lock(getframe(1))
+        return _new_lock(getframe(1))
 
     return allocate_lock
 
@@ -51,7 +74,7 @@ def _rlock_function(original: Any) -> Any:
     def RLock(*args: Any, **kwargs: Any) -> Any:  # noqa: N802  # the name it stands in for
         if args or kwargs:  # the original judges arguments that it does not take
             return original(*args, **kwargs)
-        return locks.new_rlock(getframe(1))
+        return _new_rlock(getframe(1))
 
     return RLock
 
@@ -62,7 +85,7 @@ class _LockClass(type):
     def __call__(cls, *args: Any, **kwargs: Any) -> Any:
         if args or kwargs:
             return LockType(*args, **kwargs)
-        return locks.new_lock(getframe(1))
+        return _new_lock(getframe(1))
 
     def __instancecheck__(cls, instance: Any) -> bool:
         return isinstance(instance, LockType)
@@ -78,7 +101,11 @@ def _lock_class() -> _LockClass:
     import copyreg  # small, and imported by most programs anyway
 
     copyreg.pickle(_LockClass, _reduce)
-    return _LockClass("lock", (), dict(vars(_LockNames)))
+    # Methods looked up on the class, ``threading.Lock.acquire``, are those of the locks it makes.
+    running = _recorder.current
+    made = LockType if running is None else running.lock_type
+    methods = {name: getattr(made, name) for name in ("acquire", "release", "locked")}
+    return _LockClass("lock", (), {**vars(_LockNames), **methods})
 
 
 def _reduce(_: Any) -> tuple[Any, tuple[str]]:
@@ -95,10 +122,6 @@ class _LockNames:
     __conctrace__ = True
     __wrapped__ = LockType
     __signature__ = "()"
-    # Methods looked up on the class, ``threading.Lock.acquire``, are those of the locks it makes.
-    acquire = locks.TracedLock.acquire
-    release = locks.TracedLock.release
-    locked = locks.TracedLock.locked
 
     def __init_subclass__(cls, **_: Any) -> None:
         raise TypeError("type '_thread.lock' is not an acceptable base type")

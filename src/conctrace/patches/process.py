@@ -70,14 +70,14 @@ def _start(original: Any) -> Any:
 
 @guarded
 def _started(process: Any, number: int | None, began: int, frame: FrameType) -> None:
-    active().call(kinds.PROCESS_START.number, began, frame, thing=number or 0, value=_pid(process))
+    active().call(kinds.PROCESS_START.number, began, frame, number or 0, 0, _pid(process))
 
 
 def _join(original: Any) -> Any:
     def join(self: Any, timeout: float | None = None) -> None:
         before = _status(self)
-        state = begin_wait(kinds.PROCESS_JOIN, _number(self) or 0)
-        if state is None:
+        token = begin_wait(kinds.PROCESS_JOIN, _number(self) or 0)
+        if not token:
             original(self, timeout)
             return
         outcome = kinds.ERROR.number
@@ -85,7 +85,7 @@ def _join(original: Any) -> Any:
             original(self, timeout)
             outcome = kinds.TIMEOUT.number if _status(self) is None else kinds.ACQUIRED.number
         finally:
-            end_wait(state, outcome, value=_pid_of(self) or -1)
+            end_wait(token, outcome, value=_pid_of(self) or -1)
             if before is None:
                 _reaped(self)
 
@@ -128,8 +128,8 @@ def _sending(process: Any, signal: int, frame: FrameType) -> None:
         return
     recorder = active()
     recorder.emit(
-        kinds.PROCESS_SIGNAL.number, recorder.state.index, monotonic_ns(), 0, _number(process) or 0, _pid(process),
-        int(signal), recorder.sites.stack(frame),
+        kinds.PROCESS_SIGNAL.number, monotonic_ns(), 0, _number(process) or 0, _pid(process),
+        int(signal), recorder.stack(frame),
     )  # fmt: skip
 
 
@@ -151,7 +151,6 @@ def _runs(process: Any) -> None:
     recorder = active()
     parent = int(process._parent_pid or 0)
     daemon = int(bool(process._config.get("daemon")))
-    recorder.define(kinds.PROCESS, 1, (str(process._name), parent, daemon, _target(process)))
-    state = recorder.state
+    recorder.define(kinds.PROCESS.number, 1, (str(process._name), parent, daemon, _target(process)))
     number = recorder.object_number(process, _define)
-    recorder.emit(kinds.PROCESS_RUN.number, state.index, monotonic_ns(), 0, number, parent)
+    recorder.emit(kinds.PROCESS_RUN.number, monotonic_ns(), 0, number, parent)

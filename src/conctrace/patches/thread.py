@@ -69,7 +69,7 @@ def _define(thread: Any) -> tuple[str, str, int, str]:
 
 @guarded
 def _started(number: int | None, began: int, frame: FrameType) -> None:
-    active().call(kinds.THREAD_START.number, began, frame, thing=number or 0)
+    active().call(kinds.THREAD_START.number, began, frame, number or 0)
 
 
 # Running ---------------------------------------------------------------------------------------------------
@@ -94,11 +94,7 @@ def _begins(thread: Any) -> None:
 
 @guarded
 def _ends(thread: Any) -> None:
-    recorder = active()
-    state = recorder.state
-    if thread._name != state.name:
-        recorder.name_thread(state, str(thread._name), bool(thread._daemonic), state.thing)
-    recorder.thread_ends()
+    active().thread_ends(str(thread._name), bool(thread._daemonic))
 
 
 def _make_invoke_excepthook(original: Any) -> Any:
@@ -106,7 +102,7 @@ def _make_invoke_excepthook(original: Any) -> Any:
         invoke = original()
 
         def invoke_excepthook(thread: Any) -> None:
-            _failed(*sys.exc_info())
+            _failed(thread, *sys.exc_info())
             invoke(thread)
 
         return invoke_excepthook
@@ -115,17 +111,16 @@ def _make_invoke_excepthook(original: Any) -> Any:
 
 
 @guarded
-def _failed(kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> None:
+def _failed(thread: Any, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> None:
     """An exception ended the current thread. Its text is made by the program's own __str__, as the hook is about to."""
     if kind is None or kind is SystemExit:
         return
     recorder = active()
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
-    stack = recorder.sites.stack(trace.tb_frame) if trace is not None else 0
+    stack = recorder.stack(trace.tb_frame) if trace is not None else 0
     text = recorder.text(f"{kind.__name__}: {_text(error)}"[:500])
-    state = recorder.state
-    recorder.emit(kinds.THREAD_ERROR.number, state.index, monotonic_ns(), 0, state.thing, text, 0, stack)
+    recorder.emit(kinds.THREAD_ERROR.number, monotonic_ns(), 0, recorder.object_number(thread, _define), text, 0, stack)
 
 
 def _text(error: BaseException | None) -> str:
@@ -140,8 +135,8 @@ def _text(error: BaseException | None) -> str:
 
 def _join(original: Any) -> Any:
     def join(self: Any, timeout: float | None = None) -> None:
-        state = begin_wait(kinds.THREAD_JOIN, _number(self) or 0)
-        if state is None:
+        token = begin_wait(kinds.THREAD_JOIN, _number(self) or 0)
+        if not token:
             original(self, timeout)
             return
         outcome = kinds.ERROR.number
@@ -150,7 +145,7 @@ def _join(original: Any) -> Any:
             ended = timeout is None or not self.is_alive()
             outcome = kinds.ACQUIRED.number if ended else kinds.TIMEOUT.number
         finally:
-            end_wait(state, outcome)
+            end_wait(token, outcome)
 
     return join
 
@@ -171,7 +166,7 @@ class _Started:
         try:
             return self.function(*args, **kwargs)
         finally:
-            _bare_ends()
+            _bare_ends(self)
 
     def __repr__(self) -> str:
         return repr(self.function)
@@ -190,8 +185,8 @@ def _define_bare(started: _Started) -> tuple[str, str, int, str]:
 
 
 @guarded
-def _bare_ends() -> None:
-    active().thread_ends()
+def _bare_ends(started: _Started) -> None:
+    active().thread_ends(callable_name(started.function), True)
 
 
 def _start_new_thread(original: Any) -> Any:

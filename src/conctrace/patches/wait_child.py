@@ -42,15 +42,15 @@ def _wrapper(name: str, pid_at: int | None, options_at: int | None) -> Any:
                 reaped(result)
                 return result
             asked = _asked(args, pid_at)
-            state = begin_wait(kinds.CHILD_WAIT, _text(name) or 0, asked)
+            token = begin_wait(kinds.CHILD_WAIT, _text(name) or 0, asked)
             pid = -1
             try:
                 result = original(*args, **kwargs)
                 pid = reaped(result) or 0
             finally:
-                if state is not None:
+                if token:
                     outcome = kinds.ERROR if pid < 0 else kinds.ACQUIRED if pid else kinds.TIMEOUT
-                    end_wait(state, outcome.number, value=pid)
+                    end_wait(token, outcome.number, value=pid)
             return result
 
         return wait
@@ -101,5 +101,4 @@ def _status(result: Any) -> tuple[int, int | None]:
 @guarded
 def child_status(pid: int, status: int) -> None:
     """Record how a child ended: exit status, or minus the signal's number."""
-    recorder = active()
-    recorder.emit(kinds.CHILD_STATUS.number, recorder.state.index, monotonic_ns(), 0, 0, pid, status)
+    active().emit(kinds.CHILD_STATUS.number, monotonic_ns(), 0, 0, pid, status)

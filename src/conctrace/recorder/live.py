@@ -7,16 +7,14 @@ import sys
 
 from .._stdlib import getpid, getppid, monotonic_ns, time_ns
 from ..events import layout
-from ..events.schema import SCHEMA_VERSION, pack_payload
+from ..events.schema import SCHEMA_VERSION
+from .command import packed_command
 from .linux import create_mapped, pid_namespace, start_ticks
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-_COMMAND_ROOM = layout.LIVE_COMMAND[1] - 4
-#: Characters kept of each word of a command that is too long.
-_WORD_ROOM = 200
 _WORD = {name: offset // 8 for name, offset in layout.LIVE_COUNTER_OFFSETS.items()}
 
 
@@ -43,7 +41,7 @@ class LivePage:
             start_ticks(), pid_namespace(), self.born, time_ns(), inherited_below, 0,
             layout.RECORDERS.index("python"), role, sys.hexversion,
         )  # fmt: skip
-        self._store(layout.LIVE_COMMAND, _command())
+        self._store(layout.LIVE_COMMAND, packed_command())
         os.rename(path + ".new", path)
 
     def _store(self, place: tuple[int, int], data: bytes) -> None:
@@ -66,15 +64,3 @@ class LivePage:
             data = reason.encode("utf-8", "backslashreplace")[: size - 1]
             self._view[offset : offset + len(data)] = data
             self._words[_WORD["off_time"]] = monotonic_ns()
-
-
-def _command() -> bytes:
-    """The command as `layout.LIVE_COMMAND` wants it: long words cut, and words left out from the end until it fits."""
-    words = [sys.executable or "", *sys.orig_argv]
-    packed = pack_payload(tuple(words))
-    if len(packed) <= _COMMAND_ROOM:
-        return packed
-    words = [word if len(word) <= _WORD_ROOM else word[:_WORD_ROOM] + "…" for word in words]
-    while len(packed := pack_payload((*words, "…"))) > _COMMAND_ROOM:
-        words.pop()
-    return packed

@@ -23,7 +23,7 @@ from __future__ import annotations
 
 from itertools import repeat
 
-from .._stdlib import TIMEOUT_MAX, LockType, RLockType, allocate_lock, getframe, is_library_file, monotonic_ns
+from .._stdlib import TIMEOUT_MAX, LockType, RLockType, getframe, is_library_file, monotonic_ns
 from ..events import kinds, layout
 from ..settings import BUDGET_FIRST, BUDGET_PER_SECOND, SHORT_NS
 from .whole import whole
@@ -66,9 +66,10 @@ def use_recorder(recorder: Recorder) -> None:
     global _recorder, _wipe, _first
     _recorder = recorder
     _wipe = recorder.wipe
-    if recorder.detail != _BUDGET:
-        _budget[:] = (_NEVER, 0)
-        _first = _NEVER if recorder.detail == _ALL else 0
+    if recorder.detail == _BUDGET:
+        _budget[:], _first = (0, 0), BUDGET_FIRST
+    else:
+        _budget[:], _first = (_NEVER, 0), _NEVER if recorder.detail == _ALL else 0
 
 
 class Cell:
@@ -110,7 +111,7 @@ class Cell:
         """The lock is gone: its totals become a definition, the entry is free again."""
         if self._entry is not None:
             _recorder.define(
-                kinds.TOTALS, number,
+                kinds.TOTALS.number, number,
                 (number, thread, self.site, self.holds, self.hold_ns, self.hold_max_ns, self.waits, self.wait_ns,
                  self.wait_max_ns, self.failed),
             )  # fmt: skip
@@ -243,7 +244,7 @@ class _Traced:
         if self._epoch != recorder.epoch:
             self._epoch = recorder.epoch
             self._cells = []
-            recorder.define(kinds.OBJECT, self._number, (self._kind, "", self._made_at, ""))
+            recorder.define(kinds.OBJECT.number, self._number, (self._kind, "", self._made_at, ""))
         # Those of threads that have ended are closed.
         self._cells = [entry for entry in self._cells if entry[0].cells.get(entry[1]) is entry[2]]
         first = next((cell.first for other, _, cell in self._cells if other is state), None)
@@ -264,7 +265,7 @@ class _Traced:
         recorded = self._wanted or hold >= SHORT_NS or _in_budget(cell.first, end)
         if recorded:
             self._wanted = False
-            recorder.emit(*record)
+            recorder.store(*record)
         if waiters:
             self._released = end
             self._unrecorded = None if recorded else record
@@ -329,17 +330,18 @@ class _Traced:
 
     def _end_wait(self, state: ThreadState, end: int, outcome: int, frame: FrameType) -> None:
         try:
+            _ = _recorder.alive  # notices a fork
+            if state.epoch != _recorder.epoch:  # this is a child, forked in a signal handler; the wait shown is its parent's
+                return
             wait = state.current_wait()
             since = wait.since
             state.wait_ends()
-            if state.epoch != _recorder.epoch:  # this is a child, forked in a signal handler meanwhile
-                return
             released = self._released if outcome == _ACQUIRED and self._released >= since else 0
             if released and self._unrecorded is not None:
-                _recorder.emit(*self._unrecorded)
+                _recorder.store(*self._unrecorded)
                 self._unrecorded = None
             cpu, runq = state.reading(end)
-            _recorder.emit(
+            _recorder.store(
                 _WAIT, state.index, since, end - since, self._number, released, 0, wait.stack, outcome, cpu, runq
             )
             cell = self._cell_of(state, frame)
@@ -368,7 +370,7 @@ class _Traced:
             now = monotonic_ns()
             self._wanted = True
             if _in_budget(cell.first, now):
-                _recorder.emit(_WAIT, state.index, now, 0, self._number, 0, 0, cell.site, _TIMEOUT)
+                _recorder.store(_WAIT, state.index, now, 0, self._number, 0, 0, cell.site, _TIMEOUT)
         except BaseException as error:
             if not _recorder.failed(error):
                 raise
@@ -646,28 +648,3 @@ class TracedRLock(_Traced):
 for _stand_in, _real in ((TracedLock, LockType), (TracedRLock, RLockType)):
     # type(lock).__name__ and the errors that name it, as without us
     _stand_in.__name__, _stand_in.__qualname__, _stand_in.__module__ = _real.__name__, _real.__qualname__, "_thread"
-
-
-def new_lock(frame: FrameType) -> Any:
-    """A Lock for the code in `frame`: a traced one, or a raw one for the standard library itself."""
-    raw = allocate_lock()
-    if is_library_file(frame.f_code.co_filename):
-        return raw
-    return _traced(TracedLock, raw, frame)
-
-
-def new_rlock(frame: FrameType) -> Any:
-    """An RLock for the code in `frame`, like `new_lock`."""
-    raw = RLockType()
-    if is_library_file(frame.f_code.co_filename):
-        return raw
-    return _traced(TracedRLock, raw, frame)
-
-
-def _traced(kind: type[_Traced], raw: Any, frame: FrameType) -> Any:
-    try:
-        return kind(raw, frame) if _recorder.alive else raw
-    except BaseException as error:
-        if not _recorder.failed(error):
-            raise
-        return raw

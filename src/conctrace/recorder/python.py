@@ -16,13 +16,24 @@ from __future__ import annotations
 
 import os
 
-from .._stdlib import ThreadLocal, get_ident, getpid, is_library_file, monotonic_ns, sleep
+from .._stdlib import (
+    RLockType,
+    ThreadLocal,
+    allocate_lock,
+    get_native_id,
+    getpid,
+    is_library_file,
+    monotonic_ns,
+    sleep,
+)
 from ..events import kinds, layout
 from ..events.schema import NO_CORE, RECORD, RECORD_SHIFT, pack_payload
 from .control import Control
 from .linux import let_go, sched_getcpu, wiped_on_fork_page
 from .live import LivePage
+from .locks import TracedLock, TracedRLock, use_recorder
 from .segments import Segment, more_slots, segment_size
+from .shared import Shared, is_the_programs
 from .sites import Sites
 from .tables import Table
 from .threads import ThreadEnd, ThreadState
@@ -46,8 +57,8 @@ _MORE = kinds.MORE.number
 _ENTRY_SIZES = {"threads": layout.THREAD_ENTRY_SIZE, "totals": layout.TOTALS_ENTRY_SIZE}
 
 
-class Recorder:
-    """Everything that patches may call. One per process; `alive` says whether it (still) records."""
+class Recorder(Shared):
+    """Everything that patches may call (`shared.Interface`). One per process; `alive` says whether it (still) records."""
 
     __slots__ = (
         "_control", "_flags", "_folder", "_next_number", "_next_thread", "_no_room_until",
@@ -55,6 +66,7 @@ class Recorder:
     )  # fmt: skip
 
     name = "python"
+    lock_type = TracedLock
 
     def __init__(self, folder: str, role: int = 0) -> None:
         """Start recording into the session's folder; raises OSError when that cannot be."""
@@ -68,6 +80,7 @@ class Recorder:
         self.epoch = 0
         self._objects: dict[int, Any] = {}
         self._start_image(0, 1, role)
+        use_recorder(self)
 
     # Images ------------------------------------------------------------------------------------------------
 
@@ -86,7 +99,7 @@ class Recorder:
             self._texts: dict[str, int] = {}
         self.wipe[0] = _RECORDING
         born = self.live.born
-        self.emit(kinds.PROCESS_BORN.number, 0, born, 0, 0, parent_nonce, getpid())
+        self.store(kinds.PROCESS_BORN.number, 0, born, 0, 0, parent_nonce, getpid())
 
     def reopen_in_child(self) -> bool:
         """After a fork: become an image of its own. Returns whether it records."""
@@ -95,7 +108,7 @@ class Recorder:
             try:
                 self._start_image(self.live.nonce, self._next_number, 0)
             except BaseException as error:
-                if not isinstance(error, Exception) or _is_the_programs(error):
+                if not isinstance(error, Exception) or is_the_programs(error):
                     self.wipe[0] = _WIPED  # a signal's handler: once more at the next record
                     raise
                 return False  # no permission any more, no room: this child is not seen from inside
@@ -107,37 +120,40 @@ class Recorder:
         state = self.wipe[0]
         return state == _RECORDING or (state == _WIPED and self.reopen_in_child())
 
-    def switch_off(self, reason: str) -> None:
+    def switch_off(self, reason: str, /) -> None:
         """Stop recording for good in this image; the program goes on."""
         if self.wipe[0] == _RECORDING:
             self.live.note_off(reason)
             self.wipe[0] = _OFF
 
-    def failed(self, error: BaseException) -> bool:
-        """What to do about an exception that came out of our code: True to swallow it, False to let it pass.
-
-        A signal handler of the program can raise in the middle of ours; that is the program's exception.
-        """
-        if not isinstance(error, Exception) or _is_the_programs(error):
-            return False
-        if isinstance(error, (RecursionError, MemoryError)):  # the program's straits, not our mistake
-            self.count("dropped")
-            return True
-        self.count("errors")
-        self.switch_off(f"{type(error).__name__}: {error}{_where(error)}")
-        return True
-
-    def count(self, counter: str, by: int = 1) -> None:
+    def count(self, counter: str, by: int = 1, /) -> None:
         """Count something that could not be recorded (`layout.LIVE_COUNTERS`)."""
         self.live.count(counter, by)
+
+    def exits(self, time: int, /) -> None:
+        """The image's own last breath."""
+        self.live.note_end(time)
 
     # Records -----------------------------------------------------------------------------------------------
 
     def emit(
+        self, kind: int, time: int, duration: int = 0, thing: int = 0, other: int = 0, value: int = 0, stack: int = 0,
+        outcome: int = 0, /,
+    ) -> None:  # fmt: skip
+        """Store one record of the current thread. Never blocks; what cannot be stored is counted."""
+        if self.wipe[0] != _RECORDING and not self.alive:
+            return
+        try:
+            thread = self.local.state.index
+        except AttributeError:
+            thread = self.state.index
+        self.store(kind, thread, time, duration, thing, other, value, stack, outcome)
+
+    def store(
         self, kind: int, thread: int, time: int, duration: int = 0, thing: int = 0, other: int = 0, value: int = 0,
         stack: int = 0, outcome: int = 0, cpu: int = 0, runq: int = 0,
     ) -> None:  # fmt: skip
-        """Store one record (`events.schema.FIELDS`). Never blocks; what cannot be stored is counted."""
+        """Store one record of any thread (`events.schema.FIELDS`)."""
         if self.wipe[0] != _RECORDING and not self.alive:
             return
         segment = self._segment
@@ -155,7 +171,7 @@ class Recorder:
             time, duration, other, value, cpu, runq, thing, thread, stack, sched_getcpu() & NO_CORE, outcome, kind,
         )  # fmt: skip
 
-    def define(self, definition: kinds.Definition, number: int, fields: tuple[str | int, ...]) -> None:
+    def define(self, definition: int, number: int, fields: tuple[str | int, ...], /) -> None:
         """Say what a number stands for."""
         if not self.alive:
             return
@@ -168,7 +184,7 @@ class Recorder:
         segment.store_payload(slot + 1, payload, _MORE)
         _store(
             segment.view, slot << RECORD_SHIFT,
-            monotonic_ns(), 0, 0, len(payload), 0, 0, number, 0, 0, NO_CORE, definition.number, _DEFINE,
+            monotonic_ns(), 0, 0, len(payload), 0, 0, number, 0, 0, NO_CORE, definition, _DEFINE,
         )  # fmt: skip
 
     def _room(self, slots: int) -> tuple[Segment, int] | None:
@@ -244,34 +260,23 @@ class Recorder:
         self._next_number = number + 1
         return number
 
-    def text(self, text: str) -> int:
+    def text(self, text: str, /) -> int:
         """Number of a string."""
         number = self._texts.get(text)
         if number is None:
             number = self.number()
-            self.define(kinds.TEXT, number, (text,))
+            self.define(kinds.TEXT.number, number, (text,))
             if len(self._texts) < 100_000:
                 self._texts[text] = number
         return number
 
-    def object_number(self, thing: object, define: Any) -> int:
-        """Number of a Thread or Process, kept while the thing lives, without touching it.
+    def site(self, frame: FrameType, /) -> int:
+        """Number of the place where this frame is; 0 when the table is full."""
+        return self.sites.site(frame)
 
-        `define` gives the fields of its `OBJECT` definition; it is called once in each image that meets the thing.
-        """
-        known = self._objects.get(id(thing))
-        if known is None or known[1]() is not thing:
-            import _weakref
-
-            forget = self._objects.pop
-            key = id(thing)
-            known = [self.number(), _weakref.ref(thing, lambda _: forget(key, None)), 0]
-            self._objects[key] = known
-        if known[2] != self.epoch:
-            known[2] = self.epoch
-            self.define(kinds.OBJECT, known[0], define(thing))
-        number: int = known[0]
-        return number
+    def stack(self, frame: FrameType | None, /) -> int:
+        """Number of the stack from this frame outwards."""
+        return self.sites.stack(frame)
 
     # Threads ----------------------------------------------------------------------------------------------------
 
@@ -290,32 +295,38 @@ class Recorder:
         index = self._next_thread
         first = index == 0
         outcome = 0 if first and self.epoch > 1 else kinds.NOT_FROM_START.number
-        return self.thread_begins(*_thread_facts(), outcome=0 if first else outcome)
+        return self._announce(*self._thread_facts(), 0 if first else outcome)
 
-    def thread_begins(self, name: str, daemon: bool, thing: int, outcome: int = 0) -> ThreadState:
+    def meet(self) -> None:
+        """Announce the current thread if nobody has."""
+        _ = self.state
+
+    def thread_begins(self, name: str, daemon: bool, thing: int, outcome: int = 0, /) -> None:
         """Announce the current thread: name, daemon, number of its Thread object."""
+        self._announce(name, daemon, thing, outcome)
+
+    def _announce(self, name: str, daemon: bool, thing: int, outcome: int) -> ThreadState:
         index = self._next_thread
         self._next_thread = index + 1
         state = ThreadState(self, index)
         self.local.state = state
         self.local.end = ThreadEnd(self, state)
         time = monotonic_ns() if index else self.live.born
-        self.name_thread(state, name, daemon, thing)
-        self.emit(kinds.THREAD_BEGIN.number, index, time, 0, thing, 0, 0, 0, outcome)
+        self._name_thread(state, name, daemon, thing)
+        self.store(kinds.THREAD_BEGIN.number, index, time, 0, thing, 0, 0, 0, outcome)
         return state
 
-    def name_thread(self, state: ThreadState, name: str, daemon: bool, thing: int) -> None:
-        """Record a thread's name, again when it has changed."""
-        from .._stdlib import get_native_id
-
+    def _name_thread(self, state: ThreadState, name: str, daemon: bool, thing: int) -> None:
         state.name = name
         state.thing = thing
-        self.define(kinds.THREAD, state.index + 1, (name, get_native_id(), int(daemon), thing))
+        self.define(kinds.THREAD.number, state.index + 1, (name, get_native_id(), int(daemon), thing))
 
-    def thread_ends(self) -> None:
-        """The current thread's last record."""
+    def thread_ends(self, name: str, daemon: bool, /) -> None:
+        """The current thread's last record; its name again if it has changed."""
         state = self.state
-        self.emit(kinds.THREAD_END.number, state.index, monotonic_ns(), 0, state.thing)
+        if name != state.name:
+            self._name_thread(state, name, daemon, state.thing)
+        self.store(kinds.THREAD_END.number, state.index, monotonic_ns(), 0, state.thing)
         state.thing = -1
 
     def thread_gone(self, state: ThreadState) -> None:
@@ -323,7 +334,7 @@ class Recorder:
         if self.wipe[0] != _RECORDING or state.epoch != self.epoch or not state.index:
             return
         if state.thing >= 0:
-            self.emit(kinds.THREAD_END.number, state.index, monotonic_ns(), 0, state.thing)
+            self.store(kinds.THREAD_END.number, state.index, monotonic_ns(), 0, state.thing)
         state.close()
 
     # Tables -----------------------------------------------------------------------------------------------------
@@ -346,16 +357,50 @@ class Recorder:
             table = self._tables.setdefault(name, Table(self._folder, self.live.nonce, name, _ENTRY_SIZES[name]))
         return table
 
-    # Conveniences of patches -------------------------------------------------------------------------------------
+    # What patches record --------------------------------------------------------------------------------------------
 
     def call(
-        self, kind: int, began: int, frame: FrameType | None, *, thing: int = 0, other: int = 0, value: int = 0,
-        outcome: int = 0,
+        self, kind: int, began: int, frame: FrameType | None, thing: int = 0, other: int = 0, value: int = 0,
+        outcome: int = 0, /,
     ) -> None:  # fmt: skip
-        """Record a call of the current thread that began at `began` and ends now."""
+        """Record a call of the current thread that began at `began` and ends now, with its stack."""
         now = monotonic_ns()
-        stack = self.sites.stack(frame)
-        self.emit(kind, self.state.index, began, now - began, thing, other, value, stack, outcome)
+        self.emit(kind, began, now - began, thing, other, value, self.sites.stack(frame), outcome)
+
+    def begin_wait(self, kind: int, thing: int, frame: FrameType | None, other: int = 0, value: int = 0, /) -> int:
+        """The current thread is about to block, called by `frame`; returns a token for `end_wait`."""
+        since = monotonic_ns()
+        if not self.alive:
+            return 0
+        state = self.state
+        state.wait_begins(kind, thing, self.sites.stack(frame), since, other, value)
+        return state.epoch
+
+    def end_wait(self, token: int, outcome: int, other: int | None = None, value: int | None = None, /) -> None:
+        """The innermost wait is over: record it, with `other` and `value` as known now, else as when it began."""
+        end = monotonic_ns()
+        _ = self.alive  # notices a fork
+        if token != self.epoch:
+            return
+        state = self.state
+        wait = state.current_wait()
+        state.wait_ends()
+        cpu, runq = state.reading(end)
+        self.store(
+            wait.kind, state.index, wait.since, end - wait.since, wait.thing,
+            wait.other if other is None else other, wait.value if value is None else value,
+            wait.stack, outcome, cpu, runq,
+        )  # fmt: skip
+
+    def new_lock(self, frame: FrameType, /) -> Any:
+        """A Lock for the code in `frame`: a traced one, or a raw one for the standard library itself."""
+        raw = allocate_lock()
+        return raw if is_library_file(frame.f_code.co_filename) or not self.alive else TracedLock(raw, frame)
+
+    def new_rlock(self, frame: FrameType, /) -> Any:
+        """An RLock for the code in `frame`, like `new_lock`."""
+        raw = RLockType()
+        return raw if is_library_file(frame.f_code.co_filename) or not self.alive else TracedRLock(raw, frame)
 
     @property
     def detail(self) -> int:
@@ -367,34 +412,3 @@ class Recorder:
     def values(self) -> bool:
         """Whether arguments of spans are recorded."""
         return self._control.values
-
-
-def _is_the_programs(error: BaseException) -> bool:
-    """Whether code that is neither ours nor the standard library's has a part in this traceback."""
-    trace = error.__traceback__
-    while trace is not None:
-        if not is_library_file(trace.tb_frame.f_code.co_filename):
-            return True
-        trace = trace.tb_next
-    return False
-
-
-def _where(error: BaseException) -> str:
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    if trace is None:
-        return ""
-    return f" ({os.path.basename(trace.tb_frame.f_code.co_filename)}:{trace.tb_lineno})"
-
-
-def _thread_facts() -> tuple[str, bool, int]:
-    """Name, daemon flag and object number of the current thread, as far as `threading` knows it."""
-    import sys
-
-    threading = sys.modules.get("threading")
-    thread = getattr(threading, "_active", {}).get(get_ident())
-    if thread is None:
-        return "", False, 0
-    # Not by their properties, which a class of the program may have made its own.
-    return str(getattr(thread, "_name", "")), bool(getattr(thread, "_daemonic", False)), 0

@@ -42,7 +42,7 @@ class Sites:
         self._codes.append(code)
         number = self._recorder.number()
         function = getattr(code, "co_qualname", code.co_name)  # co_qualname came with 3.11
-        self._recorder.define(SITE, number, (code.co_filename, frame.f_lineno or 0, function))
+        self._recorder.define(SITE.number, number, (code.co_filename, frame.f_lineno or 0, function))
         self._sites[key] = number
         return number
 
@@ -63,6 +63,6 @@ class Sites:
             self._recorder.count("stacks_dropped")
             return 0
         number = self._recorder.number()
-        self._recorder.define(STACK, number, (" ".join(map(str, key)),))
+        self._recorder.define(STACK.number, number, (" ".join(map(str, key)),))
         self._stacks[key] = number
         return number

@@ -42,8 +42,8 @@ def _record_span(name: str, args: dict[str, Any], began: int, failed: bool) -> N
     recorder = active()
     now = monotonic_ns()
     recorder.emit(
-        kinds.SPAN.number, recorder.state.index, began, now - began, recorder.text(name), _arguments(args), 0,
-        recorder.sites.site(getframe(3)), kinds.ERROR.number if failed else 0,
+        kinds.SPAN.number, began, now - began, recorder.text(name), _arguments(args), 0,
+        recorder.site(getframe(3)), kinds.ERROR.number if failed else 0,
     )  # fmt: skip
 
 
@@ -64,7 +64,7 @@ def instant(name: str, **args: Any) -> None:
 def _record_instant(name: str, args: dict[str, Any]) -> None:
     recorder = active()
     text = recorder.text(name)
-    recorder.emit(kinds.INSTANT.number, recorder.state.index, monotonic_ns(), 0, text, _arguments(args))
+    recorder.emit(kinds.INSTANT.number, monotonic_ns(), 0, text, _arguments(args))
 
 
 def counter(name: str, value: float) -> None:
@@ -80,4 +80,4 @@ def _record_counter(name: str, value: float) -> None:
     bits = struct.unpack("<q", struct.pack("<d", value))[0] if is_float else int(value)
     outcome = kinds.FLOAT.number if is_float else 0
     text = recorder.text(name)
-    recorder.emit(kinds.COUNTER.number, recorder.state.index, monotonic_ns(), 0, text, 0, bits, 0, outcome)
+    recorder.emit(kinds.COUNTER.number, monotonic_ns(), 0, text, 0, bits, 0, outcome)

@@ -7,9 +7,8 @@ import os
 from .. import patches, recorder
 from ..events import kinds
 from ..patches.exit import say_exit
-from ..patches.guard import guarded
+from ..patches.guard import active, guarded
 from ..patches.patchset import PatchSet
-from ..recorder import locks
 from .imports import PatchOnImport
 
 TYPE_CHECKING = False
@@ -21,8 +20,7 @@ _patched = PatchSet()
 
 def start(folder: str, role: int = 0) -> None:
     """Record this process into the session's folder from now on; raises OSError when that cannot be."""
-    running = recorder.start(folder, role)
-    locks.use_recorder(running)
+    recorder.start(folder, role)
     os.register_at_fork(after_in_child=_born)
     _born()
     PatchOnImport({name: _install for name, _ in patches.PATCHES}).install()
@@ -46,6 +44,4 @@ def _guarded_install(install: patches.Install, module: ModuleType) -> None:
 @guarded
 def _born() -> None:
     """The first record of an image, and its first thread."""
-    running = recorder.current
-    if running is not None and running.alive:
-        _ = running.state
+    active().meet()

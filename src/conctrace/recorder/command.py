@@ -1,0 +1,24 @@
+"""The command of this process, as its live page holds it."""
+
+from __future__ import annotations
+
+import sys
+
+from ..events import layout
+from ..events.schema import pack_payload
+
+_ROOM = layout.LIVE_COMMAND[1] - 4
+#: Characters kept of each word of a command that is too long.
+_WORD_ROOM = 200
+
+
+def packed_command() -> bytes:
+    """The command as `layout.LIVE_COMMAND` wants it: long words cut, and words left out from the end until it fits."""
+    words = [sys.executable or "", *sys.orig_argv]
+    packed = pack_payload(tuple(words))
+    if len(packed) <= _ROOM:
+        return packed
+    words = [word if len(word) <= _WORD_ROOM else word[:_WORD_ROOM] + "…" for word in words]
+    while len(packed := pack_payload((*words, "…"))) > _ROOM:
+        words.pop()
+    return packed
