@@ -52,6 +52,7 @@ class RawRun:
 
     def __init__(self) -> None:
         self.images: dict[int, ImageData] = {}
+        self.plan: dict[str, Any] = {"command": ["x.py"]}
         self.main: dict[str, Any] = {}
         self.names: dict[str, str] = {}
         self.complete = True
@@ -69,7 +70,7 @@ class RawRun:
         """What the model makes of it."""
         return build(
             RawTrace(
-                plan={"command": ["x.py"]}, main=self.main, images=self.images, names=self.names,
+                plan=self.plan, main=self.main, images=self.images, names=self.names,
                 complete=self.complete, cut=self.cut, ended_ns=1_000, schema=1,
             )
         )  # fmt: skip

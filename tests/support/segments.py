@@ -129,6 +129,10 @@ class ImageFiles:
         """Makes the first chunk of the totals' table."""
         self._table("totals", entries, layout.TOTALS_ENTRY_SIZE)
 
+    def objects(self, *entries: bytes) -> None:
+        """Makes the first chunk of the objects' table."""
+        self._table("objects", entries, layout.OBJECT_ENTRY_SIZE)
+
     def _table(self, name: str, entries: tuple[bytes, ...], size: int) -> None:
         chunk = self._map(layout.chunk_name(self.nonce, name, 0), layout.FIRST_CHUNK_SIZE)
         for index, entry in enumerate(entries):
@@ -153,6 +157,14 @@ def totals_entry(key: tuple[int, int, int], halves: Sequence[tuple[int, ...]]) -
     layout.TOTALS_KEY.pack_into(entry, 0, 1, *key)
     for offset, half in zip(layout.TOTALS_HALF_OFFSETS, halves):  # noqa: B905  # one half is fine
         layout.TOTALS_HALF.pack_into(entry, offset, *half)
+    return bytes(entry)
+
+
+def object_entry(number: int, since: int, owner: int) -> bytes:
+    """An entry of the table of objects; `owner` is the whole word."""
+    entry = bytearray(layout.OBJECT_ENTRY_SIZE)
+    layout.OBJECT_KEY.pack_into(entry, 0, number)
+    layout.OBJECT_OWNER.pack_into(entry, layout.OBJECT_OWNER_OFFSET, since, owner)
     return bytes(entry)
 
 

@@ -283,6 +283,7 @@ class Drain:
             "facts": image.facts, "seen": image.seen, "counters": tables.counters(page),
             "off_reason": reason or tables.off_reason(page),
             "totals": tables.totals(self.folder, image.nonce), "threads": tables.threads(self.folder, image.nonce),
+            "objects": tables.objects(self.folder, image.nonce),
         })  # fmt: skip
         self._closed.append((number, image.nonce))
         if image.state == CLOSING:

@@ -1,4 +1,4 @@
-"""Reads what an image keeps in shared mappings: its live page, its threads' and its totals' entries.
+"""Reads what an image keeps in shared mappings: its live page, and the entries of its threads, totals and objects.
 
 A live page's identity is written once, the entries' double halves again and again (`events.layout`). Of a process
 that is dead one look is right. Of one that lives, a look may fall into the middle of a store, and its two equal
@@ -24,6 +24,7 @@ _IDENTITY = (
     "nonce", "parent_nonce", "pid", "ppid", "start_ticks", "pidns", "born_ns", "wall_ns", "inherited_below",
     "exec_generation", "recorder", "role", "hexversion",
 )  # fmt: skip
+_TABLES = ("threads", "totals", "objects")
 #: Looks at an entry that is being written all the time, before taking it as it is.
 _LOOKS = 5
 
@@ -72,10 +73,16 @@ def totals(folder: str, nonce: int) -> list[dict[str, int]]:
     return _entries(folder, nonce, "totals", layout.TOTALS_ENTRY_SIZE, _totals)
 
 
+def objects(folder: str, nonce: int) -> list[dict[str, int]]:
+    """Who has each lock that somebody had to wait for; locks that nobody has are left out."""
+    return _entries(folder, nonce, "objects", layout.OBJECT_ENTRY_SIZE, _object)
+
+
 def unlink(folder: str, nonce: int) -> None:
     """Removes an image's live page and tables, of which everything was taken."""
-    for path in (*_chunks(folder, nonce, "threads"), *_chunks(folder, nonce, "totals")):
-        os.unlink(path)
+    for table in _TABLES:
+        for path in _chunks(folder, nonce, table):
+            os.unlink(path)
     with suppress(FileNotFoundError):
         os.unlink(os.path.join(folder, layout.live_name(nonce)))
 
@@ -143,6 +150,16 @@ def _totals(entry: bytes) -> dict[str, int] | None:
     if not used or half is None:
         return None
     return {"object": obj, "thread": thread, "site": site, **dict(zip(layout.TOTALS_COUNTS, half, strict=False))}
+
+
+def _object(entry: bytes) -> dict[str, int] | None:
+    (number,) = layout.OBJECT_KEY.unpack_from(entry)
+    since, owner = layout.OBJECT_OWNER.unpack_from(entry, layout.OBJECT_OWNER_OFFSET)
+    thread, site = owner >> 32, owner & 0xFFFFFFFF
+    # An owner is stored in one go, and after `since`: one without a thread or a time was never stored.
+    if not (number and thread and since):
+        return None
+    return {"object": number, "thread": thread - 1, "site": site, "since": since}
 
 
 def _valid_half(entry: bytes, form: Any, offsets: tuple[int, ...]) -> tuple[int, ...] | None:

@@ -17,7 +17,7 @@ import sys
 from contextlib import suppress
 from importlib import import_module
 
-from .. import sessions
+from .. import sessions, settings
 from ..tracefile import format as form
 from ..tracefile.writer import TraceWriter
 from .launch import log_failure
@@ -54,7 +54,9 @@ class _Writer:
         self._end = end
         self._path = os.path.join(folder, sessions.TRACE_FILE)
         self._file = TraceWriter(self._path)
-        self._file.write_facts(form.PLAN, 0, plan.as_dict())
+        # The program's environment is this one: whoever wants the Python recorder has asked for it here.
+        asked = os.environ.get(settings.RECORDER_VARIABLE, "")
+        self._file.write_facts(form.PLAN, 0, {**plan.as_dict(), "recorder_asked": asked})
         self._names = NameFinder(plan.cwd, plan.code)
         self._to_import: list[str] = []
         # Only to be quick at the end: what is wrong with an output is said when it is written.

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 from . import words
 
+#: A wait for the GIL is told from so many ns on.
+GIL_WAIT_TOLD_NS = 1_000_000
 #: Files of the standard library, wherever Python is installed.
 _STDLIB = re.compile(r"/lib/python3\.\d+t?/(?!site-packages/|dist-packages/)")
 
@@ -130,6 +132,11 @@ def wait_ending(trace: Trace, wait: Wait, places: Places) -> str:
         return _open_ending(trace, wait)
     gave_up = {"timeout": "it gave up (timeout)", "error": "an exception ended it", "killed": "it was killed"}
     return gave_up.get(wait.outcome, "what ended it was not seen")
+
+
+def wait_for_gil(wait: Wait) -> str:
+    """``then waited 12.0 ms for the GIL``; nothing for what nobody would notice."""
+    return f"then waited {words.duration(wait.gil_wait_ns)} for the GIL" if wait.gil_wait_ns > GIL_WAIT_TOLD_NS else ""
 
 
 def _ended(trace: Trace, wait: Wait) -> str:

@@ -45,6 +45,7 @@ def summary(trace: Trace) -> dict[str, Any]:
         "duration_ns": max(0, trace.facts.end - trace.facts.start),
         "complete": trace.facts.complete,
         "recorder": trace.facts.recorder,
+        "native_missing": trace.facts.native_missing,
         "process_count": len(processes),
         "thread_count": len(digest.shown_threads(trace)),
         "processes": [_process(trace, process) for process in processes[:PROCESSES]],
@@ -176,6 +177,8 @@ def _head(page: _Page, about: dict[str, Any]) -> None:
     page.say(f"conctrace: {name}: {words.run_status(about['status'])} after {took}", 0, 4, "1")
     counts = words.many(about["process_count"], "process", "processes"), words.many(about["thread_count"], "thread")
     page.say(f"{', '.join(counts)}; {about['recorder']} recorder", 2)
+    if about["native_missing"]:
+        page.say("The native recorder is not built here, so locks cost more time: see README.", 2)
     if not about["complete"]:
         page.say("The trace is not complete.", 2, 2, "31")
 

@@ -142,4 +142,5 @@ def _facts(raw: RawTrace, family: Family, processes: Mapping[ProcessKey, Process
         status=raw.main.get("status"), conctrace=str(plan.get("conctrace", "")), schema=raw.schema,
         recorder=" and ".join(sorted(recorders)) or "none", python=str(plan.get("python", "")),
         platform=str(plan.get("platform", "")), complete=raw.complete and raw.cut is None,
+        native_missing="python" in recorders and plan.get("recorder_asked", "python") != "python",
     )  # fmt: skip

@@ -20,10 +20,8 @@ if TYPE_CHECKING:
 
 def build_holds(image: Image) -> list[Hold]:
     """All holds of one image, by start."""
-    holds = [_hold(image, row) for row in image.of(kinds.LOCK_HOLD)]
-    for entry in image.data.threads:
-        holds.extend(_open_hold(image, entry["thread"], held) for held in entry["held"])
-    return sorted(holds, key=lambda hold: hold.start)
+    ended = [_hold(image, row) for row in image.of(kinds.LOCK_HOLD)]
+    return sorted(ended + _open_holds(image, ended), key=lambda hold: hold.start)
 
 
 def _hold(image: Image, row: Row) -> Hold:
@@ -35,6 +33,32 @@ def _hold(image: Image, row: Row) -> Hold:
         released_by=(image.key, row.other - 1) if row.other else None,
         contended=row.outcome == kinds.CONTENDED.number, core=None if row.core == NO_CORE else row.core,
     )  # fmt: skip
+
+
+def _open_holds(image: Image, ended: list[Hold]) -> list[Hold]:
+    """The holds that never ended: those in the threads' own entries, and those that only the table of objects knows.
+
+    A thread that has got a lock writes that into the table of objects at once, and into its own entry when it has the GIL.
+    """
+    holds = [_open_hold(image, entry["thread"], held) for entry in image.data.threads for held in entry["held"]]
+    threads = {0, *(row.thread for row in image.of(kinds.THREAD_BEGIN))}
+    for entry in image.data.objects:
+        if entry["thread"] not in threads or not image.define.own(kinds.OBJECT, entry["object"]):
+            continue
+        gained = _open_hold(image, entry["thread"], entry)
+        rivals = [hold for hold in holds if hold.object == gained.object]
+        # Two tables of a process that lives are read at two moments: who got the lock later has it.
+        if all(hold.thread != gained.thread and hold.start < gained.start for hold in rivals):
+            holds = [hold for hold in holds if hold not in rivals] + [gained]
+    return [hold for hold in holds if not _was_let_go(image, hold, ended)]
+
+
+def _was_let_go(image: Image, hold: Hold, ended: list[Hold]) -> bool:
+    """Whether the last that its thread recorded was this hold's end: killed before it had taken the hold out of the tables."""
+    last = max((other.end or 0 for other in ended if other[:2] == (hold.object, hold.thread)), default=-1)
+    return last >= hold.start and last >= max(
+        row.end for rows in image.rows.values() for row in rows if row.thread == hold.thread[1]
+    )
 
 
 def _open_hold(image: Image, thread: int, held: dict[str, Number]) -> Hold:
@@ -75,6 +99,7 @@ class HoldIndex:
             waited = before >= 0 and waits[before][0] > last_start.get(key, 0)
             self._starts[hold.object].append(waits[before][1] if waited else hold.start)
             last_start[key] = hold.start
+        self._open = {hold.object: hold for hold in holds if hold.end is None}
         self._by_end = {(hold.object, hold.end): hold for hold in holds if hold.end is not None}
 
     def at(self, key: ObjectKey, time: int) -> Hold | None:
@@ -85,6 +110,10 @@ class HoldIndex:
             return None
         hold = held[place - 1]
         return hold if hold.end is None or hold.end > time else None
+
+    def never_ended(self, key: ObjectKey) -> Hold | None:
+        """The hold that was not over when the process or the trace ended."""
+        return self._open.get(key)
 
     def ended_at(self, key: ObjectKey, time: int) -> Hold | None:
         """The hold whose release was at exactly that time."""

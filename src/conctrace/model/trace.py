@@ -154,8 +154,8 @@ class Wait(NamedTuple):
     #: who held it when the wait began, and where that thread had acquired it
     holder: ThreadKey | None = None
     holder_site: Site | None = None
-    #: ns from getting it until Python ran on
-    resume_ns: Nanoseconds = 0
+    #: from getting a lock until Python ran on, which is: until the thread had the GIL; 0: not measured
+    gil_wait_ns: Nanoseconds = 0
     cpu_ns: int | None = None
     runq_ns: int | None = None
     core: int | None = None
@@ -275,6 +275,8 @@ class Facts(NamedTuple):
     platform: str
     #: False when the collector died or the file is cut
     complete: bool
+    #: True when the Python recorder ran and nobody had asked for it: there is no native one
+    native_missing: bool = False
 
 
 class Trace(NamedTuple):

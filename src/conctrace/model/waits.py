@@ -38,7 +38,14 @@ class World(NamedTuple):
 def build_waits(world: World, image: Image) -> list[Wait]:
     """All waits of one image: those that ended, and those that stand in its threads' entries."""
     ended = [_wait(world, image, row) for number in _CATEGORIES for row in image.rows.get(number, ())]
-    still = [_open_wait(world, image, entry) for entry in image.data.threads if entry["wait"]]
+    # A thread can be killed between writing a wait's record and taking the wait out of its entry.
+    over = {(wait.thread, wait.start, wait.category) for wait in ended} if image.data.threads else set()
+    still = [
+        _open_wait(world, image, entry)
+        for entry in image.data.threads
+        if entry["wait"]
+        and ((image.key, entry["thread"]), entry["wait"]["since"], _CATEGORIES.get(entry["wait"]["kind"])) not in over
+    ]
     return ended + [wait for wait in still if wait is not None]
 
 
@@ -50,7 +57,7 @@ def _wait(world: World, image: Image, row: Row) -> Wait:
         category=_CATEGORIES[row.kind], object=key, outcome=kinds.OUTCOME_BY_NUMBER[row.outcome].name,
         stack=image.define.stack(row.stack), cause=_CAUSES[row.kind](world, image, row),
         holder=hold.thread if hold else None, holder_site=hold.site if hold else None,
-        resume_ns=row.value if row.kind == kinds.LOCK_WAIT.number else 0,
+        gil_wait_ns=row.value if row.kind == kinds.LOCK_WAIT.number else 0,
         cpu_ns=row.cpu or None, runq_ns=row.runq or None, core=None if row.core == NO_CORE else row.core,
     )  # fmt: skip
 
@@ -61,6 +68,11 @@ def _open_wait(world: World, image: Image, entry: dict[str, dict[str, int]]) -> 
         return None
     row = Row(wait["since"], 0, wait["other"], wait["value"], 0, 0, wait["object"], int(entry["thread"]),  # type: ignore[call-overload]
               wait["stack"], NO_CORE, 0, wait["kind"])  # fmt: skip
+    if wait["kind"] == kinds.LOCK_WAIT.number:
+        hold = world.holds.never_ended((image.key, row.object))
+        if hold is not None and hold.thread == (image.key, row.thread) and hold.start >= row.time:
+            # It had got the lock, and only not said so in its entry.
+            return _wait(world, image, row._replace(duration=hold.start - row.time, outcome=kinds.ACQUIRED.number))
     shown = _wait(world, image, row)
     killed = world.processes[image.key].end.how == "killed"
     return Wait(

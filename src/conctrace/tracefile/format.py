@@ -34,7 +34,7 @@ PLAN = 1
 IMAGE = 2
 #: Rows of one image's segment.
 RECORDS = 3
-#: What is known of an image at its end, or at the end of the trace: counters, totals, threads, what the collector saw.
+#: What is known of an image at its end, or at the end of the trace: counters, totals, threads, objects, what the collector saw.
 FINAL = 4
 #: The main process: pid, and once it ended its status.
 MAIN = 5

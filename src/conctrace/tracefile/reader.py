@@ -61,6 +61,8 @@ class ImageData:
         self.flushed_totals: list[list[str]] = []
         #: last snapshot of the thread entries: thread, native_id, wait, held
         self.threads: list[dict[str, Any]] = []
+        #: last snapshot of the locks that somebody had waited for, and that somebody had: object, thread, site, since
+        self.objects: list[dict[str, int]] = []
 
 
 class RawTrace:
@@ -244,6 +246,8 @@ class _Gathered:
         image.off_reason = str(facts["off_reason"])
         image.totals = list(facts["totals"])
         image.threads = list(facts["threads"])
+        # Traces of before there was such a table have none.
+        image.objects = list(facts.get("objects", ()))
 
     def _take_end(self, _nonce: int, facts: dict[str, Any]) -> None:
         self.ended = facts

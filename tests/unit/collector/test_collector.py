@@ -12,12 +12,20 @@ from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 
-from conctrace import sessions
+from conctrace import sessions, settings
 from conctrace.collector.recovery import recover
 from conctrace.errors import SessionError
 from conctrace.events import kinds, layout
 from conctrace.tracefile.reader import ImageData, read
-from tests.support.segments import ImageFiles, Steps, definition, record, thread_entry, totals_entry
+from tests.support.segments import (
+    ImageFiles,
+    Steps,
+    definition,
+    object_entry,
+    record,
+    thread_entry,
+    totals_entry,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -208,6 +216,53 @@ def test_the_last_state_of_threads_and_totals_is_that_before_the_kill(session: S
         {"object": 21, "thread": 0, "site": 22, **dict(zip(layout.TOTALS_COUNTS, range(11, 11 + counts), strict=True))}
     ]
     assert image.counters["dropped"] == 5
+
+
+def test_who_has_the_contended_locks_is_kept_and_what_is_half_stored_or_nobodys_is_not(session: Session) -> None:
+    def run(files: ImageFiles, steps: Steps) -> None:
+        whole = object_entry(21, 1000, 3 << 32 | 22)
+        nobodys, torn = object_entry(23, 1000, 0), (object_entry(24, 1000, 22), object_entry(25, 0, 1 << 32 | 22))
+        free = object_entry(0, 1000, 1 << 32)
+        files.objects(nobodys, *torn, free, whole)
+        files.store(record(0))
+        steps.pause()
+
+    session.launch()
+    main = session.image(1, run)
+    main.step()
+    session.started(main)
+    os.kill(main.pid, signal.SIGKILL)
+    session.ended(main)
+    assert session.finish().images[1].objects == [{"object": 21, "thread": 2, "site": 22, "since": 1000}]
+    assert os.listdir(session.root) == []
+
+
+@pytest.mark.parametrize("asked", ["", "python"])
+def test_the_trace_knows_which_recorder_was_asked_for(
+    session: Session, monkeypatch: pytest.MonkeyPatch, asked: str
+) -> None:
+    monkeypatch.setenv(settings.RECORDER_VARIABLE, asked)
+    session.launch()
+    session.run_main(lambda files, _steps: files.store(record(0)))
+    assert session.finish().plan["recorder_asked"] == asked
+
+
+def test_tables_are_removed_with_their_image(session: Session) -> None:
+    def run_child(files: ImageFiles, _steps: Steps) -> None:
+        files.threads()
+        files.totals()
+        files.objects()
+
+    session.launch(wait_seconds=None)
+    main = session.image(1, lambda _files, steps: steps.pause())
+    main.step()
+    session.started(main)
+    session.image(2, run_child, parent=1).wait()
+    tables = [layout.chunk_name(2, table, 0) for table in ("threads", "totals", "objects")]
+    session.until(lambda: not set(tables) & set(os.listdir(session.folder)))
+    main.go()
+    session.ended(main)
+    session.finish()
 
 
 def test_descendants_are_waited_for_and_helpers_are_not(session: Session) -> None:

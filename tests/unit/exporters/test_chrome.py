@@ -134,6 +134,16 @@ def test_a_wait_says_where_who_held_and_who_woke(perfetto: Load) -> None:
     assert args["core"] == "1"
 
 
+def test_a_wait_says_how_long_it_was_for_the_gil_if_that_was_measured(perfetto: Load) -> None:
+    story = Story()
+    main = story.process("MainProcess", 10, 0, 1000)
+    story.wait(main, 10, 20, "measured", gil_wait_ns=12_345)
+    story.wait(main, 30, 40, "not measured")
+    engine = perfetto(story.trace())
+    assert args_of(engine, "measured")["gil_wait_ns"] == "12345"
+    assert "gil_wait_ns" not in args_of(engine, "not measured")
+
+
 def test_a_wait_that_its_process_did_not_survive_ends_with_it(perfetto: Load) -> None:
     engine = perfetto(contended_lock().trace())
     (row,) = [row for row in engine.query(SLICES) if row["tid"] == 4250 and row["category"] == "wait"]

@@ -55,6 +55,21 @@ def test_it_tells_what_ran_and_what_ended_the_longest_waits() -> None:
     assert "12 holds are in the totals only." in text
 
 
+def test_a_wait_for_the_gil_is_told_if_it_is_a_long_one() -> None:
+    for gil_wait_ns, told in ((1_000_000, False), (12_000_000, True)):
+        story = Story(end=100_000)
+        main = story.process("MainProcess", 10, 0, 100_000)
+        story.wait(main, 10, 900, "Lock.acquire lock", gil_wait_ns=gil_wait_ns)
+        text = Reader(export(story.trace())).text
+        assert ("what ended it was not seen; then waited 12.0 ms for the GIL." in text) == told
+
+
+def test_a_missing_native_recorder_is_said() -> None:
+    story = contended_lock()
+    assert "python recorder (the native one is not built)" in Reader(export(story.trace(native_missing=True))).text
+    assert "not built" not in Reader(export(story.trace())).text
+
+
 def test_totals_of_a_lock_are_the_sum_of_its_threads() -> None:
     text = Reader(export(contended_lock().trace())).text
     assert "Lock lock made at race.py:3 6 800 µs 400 µs 20 960 µs 300 µs 2" in text

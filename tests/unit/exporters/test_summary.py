@@ -76,6 +76,12 @@ def test_a_thousand_processes_are_a_few_lines() -> None:
     assert "    … and 988 more: 988 exit 0\n" in render(about, colour=False)
 
 
+def test_a_missing_native_recorder_is_said_in_one_line() -> None:
+    line = "  The native recorder is not built here, so locks cost more time: see README.\n"
+    assert line not in render(summary(contended_lock().trace()), colour=False)
+    assert line in render(summary(contended_lock().trace(native_missing=True)), colour=False)
+
+
 def test_an_incomplete_trace_is_called_so() -> None:
     about = summary(contended_lock().trace(complete=False, status=-15))
     text = render(about, colour=False)

@@ -173,6 +173,123 @@ def test_what_a_killed_process_waited_for_and_held_is_told(run: RawRun, main: Ra
     assert problems(trace) == []
 
 
+def waiting(thread: int, since: int, number: int = 5) -> dict[str, object]:
+    """The entry of a thread that waits for a lock and holds none."""
+    wait = {"since": since, "other": 0, "value": 0, "object": number, "stack": 4, "kind": kinds.LOCK_WAIT.number}
+    return {"thread": thread, "native_id": 100 + thread, "held": [], "wait": wait}
+
+
+def holding(thread: int, since: int, number: int = 5) -> dict[str, object]:
+    """The entry of a thread that holds a lock and waits for none."""
+    held = {"object": number, "site": 4, "since": since}
+    return {"thread": thread, "native_id": 100 + thread, "wait": None, "held": [held]}
+
+
+def owning(thread: int, since: int, number: int = 5) -> dict[str, int]:
+    """The entry of a lock."""
+    return {"object": number, "thread": thread, "site": 4, "since": since}
+
+
+@pytest.fixture
+def killed(run: RawRun, main: RawImage) -> RawImage:
+    """A main process that was killed, with three threads and a lock of the name gate."""
+    a_lock(main)
+    run.main = {"pid": 100, "status": -9, "ended_ns": 900}
+    run.names["x.py:1"] = "gate"
+    return main
+
+
+def test_who_had_got_a_lock_and_not_yet_the_gil_is_told_to_hold_it_and_not_to_wait(
+    run: RawRun, killed: RawImage
+) -> None:
+    killed.row(kinds.LOCK_HOLD, time=10, duration=50, object=5, thread=1, stack=4, value=4)
+    killed.data.threads = [waiting(2, 40)]
+    killed.data.objects = [owning(2, 70)]
+    trace = run.build()
+    (wait,) = trace.waits
+    assert (wait.start, wait.end, wait.outcome, wait.holder) == (40, 70, "acquired", (1, 1))
+    (hold,) = [hold for hold in trace.holds if hold.end is None]
+    assert (hold.thread, hold.start, str(hold.site)) == ((1, 2), 70, "x.py:1 <module>")
+    assert trace.processes[1].end.doing == ("T2 was holding gate",)
+    assert problems(trace) == []
+
+
+def test_who_waits_for_a_lock_that_it_has_itself_still_waits(run: RawRun, killed: RawImage) -> None:
+    """It has had the lock since before it began to wait: a Lock that was acquired twice."""
+    killed.data.threads = [waiting(2, 40)]
+    killed.data.objects = [owning(2, 30)]
+    trace = run.build()
+    assert trace.processes[1].end.doing == ("T2 was waiting in Lock.acquire gate", "T2 was holding gate")
+    assert trace.waits[0].end is None
+    assert problems(trace) == []
+
+
+def test_who_waits_for_another_lock_than_the_one_it_got_still_waits(run: RawRun, killed: RawImage) -> None:
+    killed.define(kinds.OBJECT, 6, "RLock", "other", 4, "")
+    killed.data.threads = [waiting(2, 40, 6)]
+    killed.data.objects = [owning(2, 70)]
+    assert run.build().processes[1].end.doing == ("T2 was waiting in RLock.acquire other", "T2 was holding gate")
+
+
+def test_a_lock_that_is_in_both_tables_is_held_once_and_by_who_got_it_later(run: RawRun, killed: RawImage) -> None:
+    killed.data.threads = [holding(1, 30)]
+    for owner, doing in (
+        (owning(1, 29), "T1 was holding gate"),
+        (owning(2, 29), "T1 was holding gate"),
+        (owning(2, 31), "T2 was holding gate"),
+    ):
+        killed.data.objects = [owner]
+        trace = run.build()
+        assert trace.processes[1].end.doing == (doing,)
+        assert problems(trace) == []
+
+
+def test_owners_and_locks_that_nothing_else_tells_of_are_left_out(run: RawRun, killed: RawImage) -> None:
+    killed.data.objects = [owning(7, 70), owning(1, 70, 99)]
+    trace = run.build()
+    assert trace.holds == []
+    assert problems(trace) == []
+
+
+@pytest.mark.parametrize("table", ["threads", "objects"])
+def test_a_hold_or_wait_whose_record_was_its_threads_last_word_is_over(
+    run: RawRun, killed: RawImage, table: str
+) -> None:
+    """The process was killed between the record and taking the hold out of the table."""
+    killed.row(kinds.LOCK_HOLD, time=30, duration=20, object=5, thread=1, stack=4, value=4)
+    killed.row(kinds.LOCK_WAIT, time=40, duration=15, object=5, thread=2, other=50, outcome=ACQUIRED)
+    killed.data.threads = [waiting(2, 40), *([holding(1, 30)] if table == "threads" else [])]
+    killed.data.objects = [owning(1, 30)] if table == "objects" else []
+    trace = run.build()
+    assert [(hold.start, hold.end) for hold in trace.holds] == [(30, 50)]
+    assert [(wait.start, wait.end) for wait in trace.waits] == [(40, 55)]
+    assert trace.processes[1].end.doing == ()
+    assert problems(trace) == []
+
+
+def test_a_hold_that_stays_in_the_tables_though_its_thread_went_on_is_a_contradiction(
+    run: RawRun, killed: RawImage
+) -> None:
+    killed.row(kinds.LOCK_HOLD, time=30, duration=20, object=5, thread=1, stack=4, value=4)
+    killed.row(kinds.SPAN, time=60, duration=5, thread=1)
+    killed.data.threads = [holding(1, 30)]
+    assert problems(run.build())
+
+
+def test_the_python_recorder_is_called_a_stopgap_unless_it_was_asked_for(run: RawRun, main: RawImage) -> None:
+    def told() -> bool:
+        return run.build().facts.native_missing
+
+    assert not told(), "nobody knows what was asked for in a trace of before that was noted"
+    run.plan["recorder_asked"] = ""
+    assert told()
+    run.plan["recorder_asked"] = "python"
+    assert not told()
+    run.plan["recorder_asked"] = ""
+    main.data.facts["recorder"] = "native"
+    assert not told()
+
+
 def test_totals_know_how_many_of_them_have_a_record(run: RawRun, main: RawImage) -> None:
     a_lock(main)
     main.row(kinds.LOCK_HOLD, time=10, duration=5, object=5, thread=1, stack=4)

@@ -68,6 +68,17 @@ def test_what_was_written_is_read(tmp_path: Path) -> None:
     assert image.counters == {"dropped": 1}
 
 
+def test_owners_of_locks_are_read_and_a_trace_from_before_there_was_such_a_table_has_none(tmp_path: Path) -> None:
+    small_trace(tmp_path / "old")
+    assert read(str(tmp_path / "old")).images[7].objects == []
+    owner = {"object": 3, "thread": 1, "site": 4, "since": 5}
+    writer = TraceWriter(str(tmp_path / "new"))
+    writer.write_facts(form.PLAN, 0, {})
+    writer.write_facts(form.FINAL, 7, {**FINAL, "objects": [owner]})
+    writer.close()
+    assert read(str(tmp_path / "new")).images[7].objects == [owner]
+
+
 def test_a_file_cut_at_any_byte_gives_what_is_whole_or_one_clear_line(tmp_path: Path) -> None:
     whole = small_trace(tmp_path / "x")
     ends = [form.HEAD.size, *(block.end for block in read_blocks(str(tmp_path / "x")))]

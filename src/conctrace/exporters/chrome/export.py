@@ -230,7 +230,7 @@ class _Export:
 
     def _wait_args(self, wait: Wait) -> str:
         numbers = chrome.numbers(
-            resume_ns=wait.resume_ns or None, cpu_ns=wait.cpu_ns, runq_ns=wait.runq_ns, core=wait.core
+            gil_wait_ns=wait.gil_wait_ns or None, cpu_ns=wait.cpu_ns, runq_ns=wait.runq_ns, core=wait.core
         )
         return chrome.both(self._wait_words(wait), numbers)
 

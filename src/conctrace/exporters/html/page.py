@@ -195,13 +195,14 @@ class _Maker:
 
     def facts(self) -> list[tuple[str, str]]:
         facts = self.trace.facts
+        missing = " (the native one is not built)" if facts.native_missing else ""
         found = [
             ("Command", self.command()),
             ("Started", _wall(facts.started_wall_ns)),
             ("Duration", words.duration(max(0, facts.end - facts.start))),
             ("Python", facts.python),
             ("System", facts.platform),
-            ("Recorded by", f"conctrace {facts.conctrace}, {facts.recorder} recorder"),
+            ("Recorded by", f"conctrace {facts.conctrace}, {facts.recorder} recorder{missing}"),
         ]
         if "host" in self.include:
             found += [("Host", facts.host), ("Folder", facts.cwd)]
@@ -231,7 +232,9 @@ class _Maker:
             who=self.thread_name(wait.thread),
             where=self.stack(wait.stack),
             holder=digest.wait_holder(self.trace, wait, self.places),
-            ending=digest.wait_ending(self.trace, wait, self.places),
+            ending="; ".join(
+                filter(None, (digest.wait_ending(self.trace, wait, self.places), digest.wait_for_gil(wait)))
+            ),
         )
 
     def stack(self, stack: Stack) -> str:

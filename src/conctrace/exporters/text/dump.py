@@ -59,6 +59,8 @@ def _snapshots(image: ImageData, pid: object, define: Definitions) -> Iterator[s
     for entry in image.threads:
         if entry.get("wait") or entry.get("held"):
             yield f"  thread {pid}.{entry['thread']}: {_pairs(entry)}"
+    for row in image.objects:
+        yield f"  owner {pid}.{row['thread']}: {_pairs(row)} {_named('object', row['object'], define)}".rstrip()
     if image.counters:
         yield f"  counters {pid}: {_pairs(image.counters)}"
 
