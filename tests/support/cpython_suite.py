@@ -3,7 +3,8 @@
 python -m tests.support.cpython_suite PYTHON [MODULE...]
 
 PYTHON has conctrace and the package ``test`` installed. Each module is run by ``python -m test`` in processes of its own,
-three times bare and once under ``conctrace run``. A test that does not come out the same in the bare runs says nothing about
+three times bare and once under ``conctrace run``. The package is found by way of a link outside of the standard library, whose
+own locks are not recorded: the tests' locks are to be. A test that does not come out the same in the bare runs says nothing about
 conctrace, and is listed apart. `CONCTRACE_RECORDER` chooses the recorder as for any program.
 """
 
@@ -11,13 +12,14 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 import sys
 import tempfile
 import xml.etree.ElementTree as ET
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from conctrace.model.builder import build
 from conctrace.settings import RECORDER_VARIABLE
@@ -46,6 +48,16 @@ RECORDING = "(the recording)"
 Outcomes = dict[str, tuple[str, ...]]
 
 
+class Recorded(NamedTuple):
+    """How much the recorder saw of a module's run: without it all comparing would be vain."""
+
+    locks: int
+    threads: int
+
+
+NOTHING = Recorded(0, 0)
+
+
 @dataclass
 class Compared:
     """A module's runs side by side."""
@@ -55,6 +67,8 @@ class Compared:
     traced: Outcomes
     #: tests that did not come out the same in all bare runs: each run's outcome
     unsteady: dict[str, list[tuple[str, ...]]] = field(default_factory=dict)
+    #: locks and threads of the main process that were recorded
+    recorded: Recorded = NOTHING
 
     @property
     def differences(self) -> list[str]:
@@ -90,14 +104,18 @@ def compare(module: str, bare: Sequence[Outcomes], traced: Outcomes) -> Compared
 def run_module(python: str, module: str, folder: Path, bare_runs: int = BARE_RUNS) -> Compared:
     """Runs a module as often as needed, in `folder`."""
     bare = [_outcomes(python, module, folder / f"bare-{number}", traced=False) for number in range(bare_runs)]
-    return compare(module, bare, _outcomes(python, module, folder / "traced", traced=True))
+    traced = _outcomes(python, module, folder / "traced", traced=True)
+    compared = compare(module, bare, traced)
+    compared.recorded = _recorded(folder / "traced" / "t.ctrace")
+    return compared
 
 
 def _outcomes(python: str, module: str, folder: Path, *, traced: bool) -> Outcomes:
     folder.mkdir()
-    runner = Runner(
-        folder, unbuffered=False, timeout=TIMEOUT, variables={RECORDER_VARIABLE: os.environ.get(RECORDER_VARIABLE)}
-    )
+    (folder / "suite").mkdir()
+    (folder / "suite" / "test").symlink_to(_test_package(python))
+    variables = {"PYTHONPATH": str(folder / "suite"), RECORDER_VARIABLE: os.environ.get(RECORDER_VARIABLE)}
+    runner = Runner(folder, unbuffered=False, timeout=TIMEOUT, variables=variables)
     suite = ["-m", "test", "--fail-env-changed", "--junit-xml", str(folder / "results.xml"), module]
     command = [python, "-m", "conctrace", "run", "-o", str(folder / "t.ctrace"), *suite] if traced else [python, *suite]
     try:
@@ -109,8 +127,21 @@ def _outcomes(python: str, module: str, folder: Path, *, traced: bool) -> Outcom
         found[test].append(outcome)
     found[WHOLE].append(status)
     found[RECORDING].append(_recording(folder / "t.ctrace") if traced else "whole")
-    shutil.rmtree(folder, ignore_errors=True)
     return {test: tuple(sorted(outcomes)) for test, outcomes in found.items()}
+
+
+def _test_package(python: str) -> str:
+    code = "import os, test; print(os.path.dirname(test.__file__))"
+    return subprocess.run([python, "-I", "-c", code], check=True, capture_output=True, text=True).stdout.rstrip("\n")
+
+
+def _recorded(path: Path) -> Recorded:
+    if not path.exists():
+        return NOTHING
+    trace = build(read(str(path)))
+    main = {process.key for process in trace.processes.values() if process.origin == "main"}
+    locks = [thing for thing in trace.objects.values() if thing.key[0] in main and thing.kind.endswith("Lock")]
+    return Recorded(len(locks), sum(1 for key in trace.threads if key[0] in main))
 
 
 def _results(path: Path) -> Iterator[tuple[str, str]]:
@@ -138,7 +169,9 @@ def _recording(path: Path) -> str:
 def main(arguments: list[str]) -> int:
     """Compares, prints a table; 1 when something differs."""
     python, *modules = arguments
-    print(f"{'passed':>7} {'failed':>7} {'skipped':>7} {'not steady':>11} {'conctrace':>10}")
+    print(
+        f"{'passed':>7} {'failed':>7} {'skipped':>7} {'not steady':>11} {'conctrace':>10} {'locks':>6} {'threads':>7}"
+    )
     compared = []
     with tempfile.TemporaryDirectory(prefix="conctrace-cpython-") as folder:
         for module in modules or MODULES:
@@ -147,6 +180,7 @@ def main(arguments: list[str]) -> int:
             each = run_module(python, module, place)
             compared.append(each)
             print(_line(each), flush=True)
+            shutil.rmtree(place, ignore_errors=True)
     for each in compared:
         for test, outcomes in sorted(each.unsteady.items()):
             runs = Counter(", ".join(outcome) for outcome in outcomes)
@@ -161,9 +195,7 @@ def main(arguments: list[str]) -> int:
 def _line(each: Compared) -> str:
     counts = " ".join(f"{each.count(outcome):7}" for outcome in ("passed", "failed", "skipped"))
     differences = len(each.differences)
-    return (
-        f"{counts}  {len(each.unsteady):9} {f'{differences} differ' if differences else 'the same':>10}  {each.module}"
-    )
+    return f"{counts}  {len(each.unsteady):9} {f'{differences} differ' if differences else 'the same':>10} {each.recorded.locks:6} {each.recorded.threads:7}  {each.module}"
 
 
 if __name__ == "__main__":
