@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from tests.support.recording import session
+from tests.support.recording import idle_session, recorder_name, session
 
-__all__ = ["session"]
+__all__ = ["idle_session", "recorder_name", "session"]

@@ -24,8 +24,8 @@ import pytest
 
 from conctrace.patches import PATCHES
 from conctrace.patches.patchset import PatchSet
-from conctrace.recorder.python import Recorder
 from conctrace.session.imports import PatchOnImport
+from tests.support.recording import running, twin_only
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -358,22 +358,45 @@ def test_wrong_arguments_are_refused_in_the_same_words(name: str, installed: Pat
     assert refusal(patched) == refusal(bare)
 
 
-@each
-def test_our_own_failure_is_swallowed_and_counted(
-    name: str, session: Session, installed: PatchSet, monkeypatch: pytest.MonkeyPatch
+#: What patches call of the recorder: those that make locks, and the others.
+_MAKING_LOCKS = ("new_lock", "new_rlock")
+_RECORDING = ("emit", "call", "begin_wait", "object_number", "text", "thread_begins", "thread_ends")
+
+
+def fails_as_bare(
+    name: str, methods: tuple[str, ...], session: Session, installed: PatchSet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Whether nothing but a count tells that these methods of the recorder fail."""
     installed.undo()
     bare = CALLS[name]()
     install_all(installed)
 
-    for method in ("emit", "define", "number"):
+    for method in methods:
         # It refuses its arguments. A function of this file would be taken for the program's, which may raise.
-        monkeypatch.setattr(Recorder, method, json.loads)
+        monkeypatch.setattr(type(running()), method, json.loads)
     assert CALLS[name]() == bare
     if name not in _SILENT_HERE:
         image = session.image()
-        assert image.count("errors") == 1
-        assert "TypeError: the JSON object" in image.off_reason
+        # The recorder is asked for a lock even when it is off, and then the failure counts again.
+        assert image.count("errors") == 1 or methods is _MAKING_LOCKS
+        assert image.count("errors") > 0
+        assert image.off_reason.startswith("TypeError: ")
+
+
+@each
+def test_our_own_failure_is_swallowed_and_counted(
+    name: str, session: Session, installed: PatchSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    makes_locks = name.endswith(("Lock", "allocate", "allocate_lock"))
+    fails_as_bare(name, _MAKING_LOCKS if makes_locks else _RECORDING, session, installed, monkeypatch)
+
+
+@twin_only
+@each
+def test_a_failure_deep_in_the_twin_is_swallowed_and_counted(
+    name: str, session: Session, installed: PatchSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fails_as_bare(name, ("store", "define", "number"), session, installed, monkeypatch)
 
 
 class InterruptedByHandlerError(Exception):
@@ -390,8 +413,8 @@ def test_an_exception_of_the_program_in_the_middle_of_ours_passes(
         raise InterruptedByHandlerError
 
     install_all(installed)
-    for method in ("number", "emit"):
-        monkeypatch.setattr(Recorder, method, handler)
+    for method in ("number", "emit", "call", "begin_wait", *_MAKING_LOCKS):
+        monkeypatch.setattr(type(running()), method, handler)
     with pytest.raises(InterruptedByHandlerError):
         CALLS[name]()
     monkeypatch.undo()

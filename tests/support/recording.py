@@ -1,11 +1,13 @@
 """A real recorder in the test's own process, and its files read byte by byte as `events.layout` says.
 
-The reading is the tests' own: what the collector makes of the files is tested elsewhere.
+The reading is the tests' own: what the collector makes of the files is tested elsewhere. A test that asks for `session`
+runs on both recorders; ``@twin_only`` keeps one that looks at insides of the Python recorder to that.
 """
 
 from __future__ import annotations
 
 import fcntl
+import importlib
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +16,7 @@ import pytest
 from conctrace import recorder as recorders
 from conctrace import sessions
 from conctrace.events import kinds, layout, schema
+from conctrace.settings import RECORDER_VARIABLE
 from tests.support.segments import make_plan
 
 if TYPE_CHECKING:
@@ -25,10 +28,28 @@ if TYPE_CHECKING:
 _NAMES = [field.name for field in schema.FIELDS]
 
 
+def _recorders() -> list[str]:
+    """Those to test: the one that the environment asks for, else all that are there."""
+    if chosen := os.environ.get(RECORDER_VARIABLE):
+        return [chosen]
+    try:
+        importlib.import_module("conctrace.recorder._recorder")
+    except ImportError:
+        # Where it must be there, its tests fail.
+        is_due = os.environ.get("CI") == "true" and os.environ.get("CONCTRACE_TESTS_NATIVE") != "no"
+        return ["python", "native"] if is_due else ["python"]
+    return ["python", "native"]
+
+
+#: For a test of what only the Python recorder has inside.
+twin_only = pytest.mark.parametrize("recorder_name", ["python"])
+
+
 class Session:
     """A session's folder whose collector is this test: it holds the lock, and reads when it likes."""
 
-    def __init__(self, root: Path, **plan: Any) -> None:
+    def __init__(self, root: Path, recorder: str, **plan: Any) -> None:
+        self._recorder = recorder
         self.folder = sessions.create(make_plan(root, **plan), str(root / "sessions"))
         self._control = os.open(f"{self.folder}/{layout.CONTROL_FILE}", os.O_RDWR | os.O_CLOEXEC)
         self._lock(fcntl.F_WRLCK)
@@ -40,13 +61,24 @@ class Session:
         """As when the collector is killed."""
         self._lock(fcntl.F_UNLCK)
 
+    def moves(self) -> None:
+        """The control file is another one now, under the same name; its collector is there."""
+        os.close(self._control)
+        self._control = os.open(f"{self.folder}/{layout.CONTROL_FILE}", os.O_RDWR | os.O_CLOEXEC)
+        self._lock(fcntl.F_WRLCK)
+
     def switch_off(self) -> None:
         """The session is over."""
         os.pwrite(self._control, bytes(4), layout.CONTROL_ON_OFFSET)
 
-    def record(self) -> Interface:
-        """Starts the recorder of this process, as `session.process.start` does, less the patches."""
-        return recorders.start(self.folder)
+    def record(self, role: int = 0) -> Interface:
+        """Starts a recorder of this process, as `session.process.start` does, less the patches."""
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setenv(RECORDER_VARIABLE, self._recorder)
+            recorder = recorders.start(self.folder, role)
+        assert recorder.name == self._recorder
+        recorder.meet()
+        return recorder
 
     def close(self) -> None:
         """Nothing is recorded any more."""
@@ -69,13 +101,32 @@ class Session:
         return image
 
 
+def running() -> Interface:
+    """The recorder of this process."""
+    assert recorders.current is not None
+    return recorders.current
+
+
+@pytest.fixture(params=_recorders())
+def recorder_name(request: pytest.FixtureRequest) -> str:
+    """Which recorder to test."""
+    name: str = request.param
+    return name
+
+
 @pytest.fixture
-def session(tmp_path: Path) -> Iterator[Session]:
-    """A session that records this process."""
-    session = Session(tmp_path)
-    session.record()
+def idle_session(tmp_path: Path, recorder_name: str) -> Iterator[Session]:
+    """A session that records nothing before it is told to."""
+    session = Session(tmp_path, recorder_name)
     yield session
     session.close()
+
+
+@pytest.fixture
+def session(idle_session: Session) -> Session:
+    """A session that records this process."""
+    idle_session.record()
+    return idle_session
 
 
 class Image:
@@ -87,7 +138,7 @@ class Image:
         self.page = self._read(f"{self._prefix}.live")
         facts = layout.LIVE.unpack_from(self.page)
         self.nonce, self.parent, self.pid = facts[3], facts[4], facts[5]
-        self.inherited_below = facts[11]
+        self.born, self.inherited_below = facts[9], facts[11]
 
     def _read(self, name: str) -> bytes:
         with open(f"{self._folder}/{name}", "rb") as file:
@@ -151,14 +202,19 @@ class Image:
 
     def totals(self) -> dict[tuple[int, int, int], dict[str, int]]:
         """(object, thread, site) to counts: of the living mapping, and of locks that are gone."""
+        found = self.living_totals()
+        for _, fields in self.all_definitions(kinds.TOTALS):
+            number, thread, site, *counts = map(int, fields)
+            found[number, thread, site] = dict(zip(layout.TOTALS_COUNTS, counts, strict=True))
+        return found
+
+    def living_totals(self) -> dict[tuple[int, int, int], dict[str, int]]:
+        """The same of the living mapping alone."""
         found = {}
         for entry in self._entries("totals", layout.TOTALS_ENTRY_SIZE):
             _, number, thread, site = layout.TOTALS_KEY.unpack_from(entry)
             half = _newer(layout.TOTALS_HALF.unpack_from(entry, at) for at in layout.TOTALS_HALF_OFFSETS)
             found[number, thread, site] = dict(zip(layout.TOTALS_COUNTS, half[1:-1], strict=True))
-        for _, fields in self.all_definitions(kinds.TOTALS):
-            number, thread, site, *counts = map(int, fields)
-            found[number, thread, site] = dict(zip(layout.TOTALS_COUNTS, counts, strict=True))
         return found
 
     def threads(self) -> dict[int, dict[str, Any]]:

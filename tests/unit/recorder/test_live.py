@@ -11,14 +11,10 @@ import pytest
 
 from conctrace.events import layout
 from conctrace.events.schema import SCHEMA_VERSION, unpack_payload
-from conctrace.recorder.live import LivePage
+from tests.support.recording import running
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
-
-def page_of(live: LivePage, folder: Path) -> bytes:
-    return (folder / layout.live_name(live.nonce)).read_bytes()
+    from tests.support.recording import Session
 
 
 def command_of(page: bytes) -> list[str]:
@@ -28,30 +24,47 @@ def command_of(page: bytes) -> list[str]:
     return unpack_payload(page[offset + 4 : offset + 4 + length])
 
 
-def test_it_tells_who_the_image_is(tmp_path: Path) -> None:
-    before = time.monotonic_ns()
-    live = LivePage(str(tmp_path), parent_nonce=7, inherited_below=9, role=1)
-    facts = layout.LIVE.unpack_from(page_of(live, tmp_path))
+def test_it_tells_who_the_image_is(idle_session: Session, recorder_name: str) -> None:
+    before, wall_before = time.monotonic_ns(), time.time_ns()
+    idle_session.record(role=1)
+    image = idle_session.image()
+    facts = layout.LIVE.unpack_from(image.page)
     with open("/proc/self/stat", "rb") as file:
         start_ticks = int(file.read().rpartition(b")")[2].split()[19])
     assert facts[:9] == (
-        layout.LIVE_MAGIC, SCHEMA_VERSION, layout.ABI_VERSION, live.nonce, 7, os.getpid(), os.getppid(), start_ticks,
+        layout.LIVE_MAGIC, SCHEMA_VERSION, layout.ABI_VERSION, image.nonce, 0, os.getpid(), os.getppid(), start_ticks,
         os.stat("/proc/self/ns/pid").st_ino,
     )  # fmt: skip
     assert before <= facts[9] <= time.monotonic_ns()
-    assert facts[11:] == (9, 0, layout.RECORDERS.index("python"), 1, sys.hexversion)
-    assert command_of(page_of(live, tmp_path)) == [sys.executable, *sys.orig_argv]
+    assert wall_before <= facts[10] <= time.time_ns()
+    assert facts[11:] == (1, 0, layout.RECORDERS.index(recorder_name), 1, sys.hexversion)
+    assert command_of(image.page) == [sys.executable, *sys.orig_argv]
+
+
+def test_a_forked_childs_tells_whose_it_is_and_that_it_is_no_forkserver(idle_session: Session) -> None:
+    idle_session.record(role=1)
+    number = running().number()
+    pid = os.fork()
+    if pid == 0:
+        os._exit(0 if running().alive else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    image, other = idle_session.image(), idle_session.image(pid)
+    assert other.nonce != image.nonce
+    facts = layout.LIVE.unpack_from(other.page)
+    assert facts[4:7] == (image.nonce, pid, os.getpid())
+    assert (facts[11], facts[14]) == (number + 1, 0)
+    assert command_of(other.page) == command_of(image.page)
 
 
 @pytest.mark.parametrize(
     "words", [["x" * 10_000], ["short", "y" * 5_000, "tail"], [str(number) * 20 for number in range(400)]]
 )
 def test_a_command_too_long_for_the_page_is_cut_and_still_read(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str]
+    idle_session: Session, monkeypatch: pytest.MonkeyPatch, words: list[str]
 ) -> None:
     monkeypatch.setattr(sys, "orig_argv", ["python", *words])
-    live = LivePage(str(tmp_path), 0, 1, 0)
-    command = command_of(page_of(live, tmp_path))
+    idle_session.record()
+    command = command_of(idle_session.image().page)
     assert command[0] == sys.executable
     assert command[1] == "python"
     kept = command[2:-1]
@@ -60,22 +73,28 @@ def test_a_command_too_long_for_the_page_is_cut_and_still_read(
     assert len(kept) == len(words) or len(kept) > 40
 
 
-def test_it_counts_and_keeps_the_first_reason_only(tmp_path: Path) -> None:
-    live = LivePage(str(tmp_path), 0, 1, 0)
-    live.count("dropped")
-    live.count("dropped", 4)
-    live.note_off("first")
-    live.note_off("second")
-    live.note_end(77)
-    page = page_of(live, tmp_path)
-    words = {name: int.from_bytes(page[offset : offset + 8], "little") for name, offset, _ in layout.LIVE_COUNTERS}
-    assert (words["dropped"], words["errors"], words["ended"]) == (5, 0, 77)
-    assert 0 < words["off_time"] <= time.monotonic_ns()
-    offset, size = layout.LIVE_OFF_REASON
-    assert page[offset : offset + size].rstrip(b"\0") == b"first"
+def test_it_counts_and_keeps_the_first_reason_only(session: Session) -> None:
+    recorder = running()
+    recorder.count("dropped")
+    recorder.count("dropped", 4)
+    recorder.exits(77)
+    recorder.switch_off("first")
+    recorder.switch_off("second")
+    image = session.image()
+    assert (image.count("dropped"), image.count("errors"), image.count("ended")) == (5, 0, 77)
+    assert image.born < image.count("off_time") <= time.monotonic_ns()
+    assert image.off_reason == "first"
+    assert not recorder.alive
 
 
-def test_two_pages_of_one_process_have_names_of_their_own(tmp_path: Path) -> None:
-    pages = [LivePage(str(tmp_path), 0, 1, 0) for _ in range(20)]
-    assert len({page.nonce for page in pages}) == 20
-    assert all(name.endswith(".live") for name in os.listdir(tmp_path))
+def test_a_reason_too_long_for_the_page_is_cut(session: Session) -> None:
+    running().switch_off("x" * 1_000)
+    assert session.image().off_reason == "x" * (layout.LIVE_OFF_REASON[1] - 1)
+
+
+def test_two_pages_of_one_process_have_names_of_their_own(idle_session: Session) -> None:
+    for _ in range(20):
+        idle_session.record()
+    assert len(idle_session.images()) == 20
+    names = {name.partition(".")[2] for name in os.listdir(idle_session.folder) if ".live" in name}
+    assert names == {"live"}

@@ -14,24 +14,24 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from conctrace import recorder as recorders
+from conctrace._stdlib import LockType, RLockType
 from conctrace.events import kinds
 from conctrace.recorder import locks
 from conctrace.recorder.whole import whole
-from conctrace.settings import BUDGET_FIRST, BUDGET_PER_SECOND
+from conctrace.settings import BUDGET_FIRST, BUDGET_PER_SECOND, SHORT_NS
+from tests.support.recording import Session, running, twin_only
 from tests.support.segments import Steps, child
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from pathlib import Path
 
-    from tests.support.recording import Session
-
-MAKERS: list[Callable[[Any], Any]] = [locks.new_lock, locks.new_rlock]
-both_kinds = pytest.mark.parametrize("make", MAKERS, ids=["Lock", "RLock"])
+KINDS = ["Lock", "RLock"]
+both_kinds = pytest.mark.parametrize("kind", KINDS)
 
 
-def lock_by(make: Callable[[Any], Any]) -> Any:
+def new(kind: str) -> Any:
     """A traced lock made by this file, as a program makes one."""
+    make = running().new_rlock if kind == "RLock" else running().new_lock
     return make(sys._getframe())
 
 
@@ -46,8 +46,8 @@ def counts(session: Session) -> dict[str, int]:
 
 
 @both_kinds
-def test_totals_are_exact_and_lie_within_the_programs_own_stamps(session: Session, make: Any) -> None:
-    lock = lock_by(make)
+def test_totals_are_exact_and_lie_within_the_programs_own_stamps(session: Session, kind: str) -> None:
+    lock = new(kind)
     least = most = 0
     for _ in range(3000):
         before = time.monotonic_ns()
@@ -64,25 +64,87 @@ def test_totals_are_exact_and_lie_within_the_programs_own_stamps(session: Sessio
 
 
 @both_kinds
-def test_the_first_thousand_holds_have_records_then_so_many_a_second(session: Session, make: Any) -> None:
-    lock = lock_by(make)
-    locks._budget[:] = (time.monotonic_ns() + 3600 * 10**9, 10)
-    for _ in range(BUDGET_FIRST + 500):
-        with lock:
-            pass
-    records = session.image().records(kinds.LOCK_HOLD)
-    # A hold that took longer than a millisecond has one in any case.
-    short = [row for row in records if row["duration"] < 1_000_000]
-    assert len(short) == BUDGET_FIRST + 10
-    assert counts(session)["holds"] == BUDGET_FIRST + 500
-    locks._budget[:] = (0, 0)
-    with lock:
-        pass
-    assert locks._budget[1] == BUDGET_PER_SECOND - 1
+def test_the_first_thousand_holds_have_records_then_so_many_a_second(session: Session, kind: str) -> None:
+    """By the records' own times, for two locks at a time and longer than two seconds."""
+    locks_ = [new(kind), new(kind)]
+    until = time.monotonic() + 2.2
+    rounds = 0
+    while rounds < BUDGET_FIRST or time.monotonic() < until:
+        for lock in locks_:
+            with lock:
+                pass
+        rounds += 1
+    image = session.image()
+    # A hold that took long has a record in any case.
+    short = [row for row in image.records(kinds.LOCK_HOLD) if row["duration"] < SHORT_NS]
+    numbers = {row["object"] for row in short}
+    assert len(numbers) == 2
+    beyond = []
+    for number in numbers:
+        assert sum(entry["holds"] for key, entry in image.totals().items() if key[0] == number) == rounds
+        ends = [row["time"] + row["duration"] for row in short if row["object"] == number]
+        # One by one from the start: what ended before the last of the first thousand is all there is.
+        assert len(ends) >= BUDGET_FIRST
+        beyond += ends[BUDGET_FIRST:]
+    beyond.sort()
+    assert rounds > BUDGET_FIRST + BUDGET_PER_SECOND
+    # Seconds begin with the first hold after the last one's end, whatever the hour is.
+    seconds: list[list[int]] = []
+    for end in beyond:
+        if not seconds or end >= seconds[-1][0] + 10**9:
+            seconds.append([])
+        seconds[-1].append(end)
+    assert len(seconds) >= 2
+    assert max(map(len, seconds)) == BUDGET_PER_SECOND
+
+
+@pytest.mark.parametrize(("detail", "recorded"), [("all", 3 * BUDGET_FIRST), ("waits", 0)])
+def test_the_detail_says_which_holds_have_records(
+    tmp_path: Path, recorder_name: str, detail: str, recorded: int
+) -> None:
+    session = Session(tmp_path, recorder_name, detail=detail)
+    session.record()
+    try:
+        lock = new("Lock")
+        for _ in range(3 * BUDGET_FIRST):
+            with lock:
+                pass
+        short = [row for row in session.image().records(kinds.LOCK_HOLD) if row["duration"] < SHORT_NS]
+        long = [row for row in session.image().records(kinds.LOCK_HOLD) if row["duration"] >= SHORT_NS]
+        assert len(short) == (recorded - len(long) if recorded else 0)
+        assert counts(session)["holds"] == 3 * BUDGET_FIRST
+    finally:
+        session.close()
+
+
+@both_kinds
+def test_locks_of_the_standard_library_are_raw_and_so_are_all_when_nothing_is_recorded(
+    session: Session, kind: str
+) -> None:
+    raw = LockType if kind == "Lock" else RLockType
+    make = running().new_lock if kind == "Lock" else running().new_rlock
+    seen: list[Any] = []
+
+    class OfTheLibrary(threading.Thread):
+        # Called by threading.py: its frame is the library's.
+        def run(self) -> None:
+            seen.append(make(sys._getframe(1)))
+
+    thread = OfTheLibrary()
+    thread.start()
+    thread.join()
+    assert type(seen[0]) is raw
+    assert type(make(sys._getframe())) is not raw
+    assert isinstance(make(sys._getframe()), raw)
+    if kind == "Lock":
+        assert type(make(sys._getframe())) is running().lock_type
+    running().switch_off("over")
+    assert type(make(sys._getframe())) is raw
+    assert session.image().count("errors") == 0
 
 
 def test_an_acquire_that_does_not_wait_is_counted_as_failed(session: Session) -> None:
-    lock = lock_by(locks.new_lock)
+    lock = new("Lock")
     with lock:
         assert not lock.acquire(blocking=False)
         assert not lock.acquire(timeout=0.001)
@@ -94,7 +156,7 @@ def test_an_acquire_that_does_not_wait_is_counted_as_failed(session: Session) ->
 
 def test_the_totals_of_a_lock_that_is_gone_are_flushed_and_its_entry_is_free(session: Session) -> None:
     for round_ in range(500):
-        lock = lock_by(locks.new_lock)
+        lock = new("Lock")
         for _ in range(round_ % 3 + 1):
             with lock:
                 pass
@@ -103,6 +165,7 @@ def test_the_totals_of_a_lock_that_is_gone_are_flushed_and_its_entry_is_free(ses
     image = session.image()
     flushed = list(image.all_definitions(kinds.TOTALS))
     assert sorted(int(fields[3]) for _, fields in flushed) == sorted(index % 3 + 1 for index in range(500))
+    assert len(image.living_totals()) <= 1
     assert len(image._names(".totals.")) == 1
 
 
@@ -115,7 +178,7 @@ def held(session: Session) -> list[int]:
 
 
 def test_held_locks_are_shown_outermost_first_also_when_let_go_out_of_order(session: Session) -> None:
-    first, second, third = (lock_by(locks.new_lock) for _ in range(3))
+    first, second, third = (new("Lock") for _ in range(3))
     for lock in (first, second, third):
         lock.acquire()
     one, two, three = held(session)
@@ -130,7 +193,7 @@ def test_held_locks_are_shown_outermost_first_also_when_let_go_out_of_order(sess
 
 
 def test_locks_held_deeper_than_there_is_room_for_are_counted(session: Session) -> None:
-    nest = [lock_by(locks.new_lock) for _ in range(40)]
+    nest = [new("Lock") for _ in range(40)]
     for lock in nest:
         lock.acquire()
     shown = held(session)
@@ -143,10 +206,10 @@ def test_locks_held_deeper_than_there_is_room_for_are_counted(session: Session) 
 
 def test_another_process_sees_who_waits_and_who_holds_while_it_lasts(session: Session) -> None:
     def block(steps: Steps) -> None:
-        lock = lock_by(locks.new_lock)
+        lock = new("Lock")
         lock.acquire()
         threading.Thread(target=lock.acquire, daemon=True).start()
-        while not lock._waiters or not any(entry["wait"] for entry in session.image().threads().values()):
+        while not any(entry["wait"] for entry in session.image().threads().values()):
             time.sleep(0)
         steps.pause()
 
@@ -164,7 +227,7 @@ def test_another_process_sees_who_waits_and_who_holds_while_it_lasts(session: Se
 
 
 def test_functions_made_and_dropped_have_sites_of_their_own(session: Session) -> None:
-    lock = lock_by(locks.new_lock)
+    lock = new("Lock")
     for index in range(2000):
         scope: dict[str, Any] = {"lock": lock}
         exec(compile(f"def f{index}():\n    with lock: pass\nf{index}()", f"made-{index}", "exec"), scope)
@@ -195,15 +258,16 @@ def is_free(lock: Any) -> bool:
     return got[0]
 
 
+@twin_only
 @pytest.mark.parametrize("step", ["monotonic_ns", "getframe"])
 @both_kinds
 def test_what_a_handler_raises_in_the_middle_passes_and_leaves_the_lock_free(
-    session: Session, make: Any, step: str, monkeypatch: pytest.MonkeyPatch
+    session: Session, kind: str, step: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def raising(*_: Any) -> None:
         raise TickError
 
-    lock = lock_by(make)
+    lock = new(kind)
     with lock:
         pass
     with monkeypatch.context() as patched:
@@ -225,7 +289,7 @@ def test_what_a_handler_raises_in_the_middle_passes_and_leaves_the_lock_free(
 
 
 @both_kinds
-def test_alarms_that_raise_leave_no_lock_taken(session: Session, make: Any) -> None:
+def test_alarms_that_raise_leave_no_lock_taken(session: Session, kind: str) -> None:
     def tick(*_: Any) -> None:
         raise TickError
 
@@ -233,10 +297,10 @@ def test_alarms_that_raise_leave_no_lock_taken(session: Session, make: Any) -> N
     def hammer(after: float) -> None:
         signal.setitimer(signal.ITIMER_REAL, after)
         while True:
-            with lock, lock if make is locks.new_rlock else contextlib.nullcontext():
+            with lock, lock if kind == "RLock" else contextlib.nullcontext():
                 pass
 
-    lock = lock_by(make)
+    lock = new(kind)
     gc.collect()  # finalizers of an earlier test's recorder would swallow what the handler raises
     before = signal.signal(signal.SIGALRM, tick)
     ticks = 0
@@ -252,13 +316,12 @@ def test_alarms_that_raise_leave_no_lock_taken(session: Session, make: Any) -> N
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
     assert session.image().count("errors") == 0
-    assert recorders.current is not None
-    assert recorders.current.alive
+    assert running().alive
 
 
 def test_condition_over_a_traced_lock_works_and_is_no_failed_acquire(session: Session) -> None:
-    for make in MAKERS:
-        condition = threading.Condition(lock_by(make))
+    for kind in KINDS:
+        condition = threading.Condition(new(kind))
         ready: list[int] = []
 
         def wait(condition: threading.Condition = condition, ready: list[int] = ready) -> None:
@@ -292,7 +355,7 @@ def test_a_whole_function_runs_to_its_try_although_a_signal_is_pending() -> None
 
 
 def test_fork_while_another_thread_holds_a_lock_goes_as_with_a_bare_one(session: Session) -> None:
-    lock = lock_by(locks.new_lock)
+    lock = new("Lock")
     lock.acquire()
     pid = os.fork()
     if pid == 0:
@@ -311,7 +374,7 @@ def test_fork_while_another_thread_holds_a_lock_goes_as_with_a_bare_one(session:
 
 
 def test_threads_that_have_ended_leave_nothing_but_their_totals(session: Session) -> None:
-    lock = lock_by(locks.new_lock)
+    lock = new("Lock")
 
     def use() -> None:
         with lock:
@@ -324,14 +387,14 @@ def test_threads_that_have_ended_leave_nothing_but_their_totals(session: Session
     image = session.image()
     assert len(image.definitions(kinds.THREAD)) >= 300
     assert len(image.records(kinds.THREAD_END)) >= 299
-    assert len(lock._cells) <= 2
+    assert len(image.living_totals()) <= 2
     assert len(image.threads()) <= 3
     assert sum(entry["holds"] for entry in image.totals().values()) >= 299
 
 
 @both_kinds
-def test_at_the_recursion_limit_no_lock_stays_taken(session: Session, make: Any) -> None:
-    lock = lock_by(make)
+def test_at_the_recursion_limit_no_lock_stays_taken(session: Session, kind: str) -> None:
+    lock = new(kind)
 
     def descend(frames: int) -> None:
         if frames:

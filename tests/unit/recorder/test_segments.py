@@ -8,33 +8,34 @@ import resource
 import signal
 import sys
 import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from conctrace import recorder as recorders
 from conctrace.events import kinds, layout, schema
+from conctrace.settings import STACK_DEPTH
+from tests.support.recording import running
 from tests.support.segments import Steps, child
 
 if TYPE_CHECKING:
     import random
     from collections.abc import Iterator
 
-    from conctrace.recorder.python import Recorder
     from tests.support.recording import Session
 
 INSTANT = kinds.INSTANT.number
 FIRST_SLOTS = layout.FIRST_SEGMENT_SIZE // schema.RECORD_SIZE - 1
 
 
-def running() -> Recorder:
-    recorder = recorders.current
-    assert recorder is not None
-    return recorder
+def emit(value: int) -> None:
+    running().emit(INSTANT, 1, 0, 0, 0, value)
 
 
-def emit(value: int, thread: int = 0) -> None:
-    running().emit(INSTANT, thread, 1, value=value)
+def slots_used(session: Session) -> int:
+    """How many slots of the only segment are taken, its header not counted."""
+    assert len(session.image().segments) == 1
+    return sum(1 for _ in session.image().slots())
 
 
 def values(session: Session, pid: int | None = None) -> list[int]:
@@ -42,17 +43,121 @@ def values(session: Session, pid: int | None = None) -> list[int]:
 
 
 def test_a_record_is_64_bytes_at_the_next_slot_behind_a_header(session: Session) -> None:
-    running().emit(INSTANT, 2, 3, 4, 5, 6, -7, 8, 9, 10, 11)
+    end = 64 * (1 + slots_used(session))
+    running().emit(INSTANT, 3, 4, 5, 6, -7, 8, 9)
     (segment,) = session.image().segments
     nonce = session.image().nonce
     expected = (layout.SEGMENT_MAGIC, schema.SCHEMA_VERSION, layout.ABI_VERSION, nonce, 0, layout.FIRST_SEGMENT_SIZE)
     assert layout.SEGMENT.unpack_from(segment) == expected
     assert segment[64 + 63] == kinds.PROCESS_BORN.number
-    *fields, core, outcome, kind = schema.RECORD.unpack_from(segment, 128)
-    assert fields == [3, 4, 6, -7, 10, 11, 5, 2, 8]
+    *fields, core, outcome, kind = schema.RECORD.unpack_from(segment, end)
+    assert fields == [3, 4, 6, -7, 0, 0, 5, 0, 8]
     assert (outcome, kind) == (9, INSTANT)
     assert core in range(os.cpu_count() or 1)
-    assert not any(segment[192:])
+    assert not any(segment[end + 64 :])
+
+
+def test_a_record_is_of_the_thread_that_emits_it(session: Session) -> None:
+    def other() -> None:
+        running().thread_begins("worker", True, 77)
+        emit(1)
+        running().thread_ends("worker, renamed", True)
+
+    thread = threading.Thread(target=other)
+    thread.start()
+    thread.join()
+    emit(0)
+    image = session.image()
+    assert [(row["thread"], row["value"]) for row in image.records(kinds.INSTANT)] == [(1, 1), (0, 0)]
+    assert [fields[0] for number, fields in image.all_definitions(kinds.THREAD) if number == 2] == [
+        "worker",
+        "worker, renamed",
+    ]
+    begins, ends = image.records(kinds.THREAD_BEGIN), image.records(kinds.THREAD_END)
+    assert [(row["thread"], row["object"], row["outcome"]) for row in begins] == [(0, 0, 0), (1, 77, 0)]
+    assert [(row["thread"], row["object"]) for row in ends] == [(1, 77)]
+
+
+def test_a_thread_that_nobody_announced_is_named_as_threading_knows_it(session: Session) -> None:
+    thread = threading.Thread(target=emit, args=(5,), name="unheralded", daemon=True)
+    thread.start()
+    thread.join()
+    image = session.image()
+    assert [row["thread"] for row in image.records(kinds.INSTANT)] == [1]
+    name, native_id, daemon, thing = image.definitions(kinds.THREAD)[2]
+    assert (name, native_id, daemon, thing) == ("unheralded", str(thread.native_id), "1", "0")
+    (begins,) = (row for row in image.records(kinds.THREAD_BEGIN) if row["thread"] == 1)
+    assert begins["outcome"] == kinds.NOT_FROM_START.number
+
+
+def test_a_call_lasts_from_its_beginning_until_now_and_has_its_stack(session: Session) -> None:
+    began = time.monotonic_ns()
+    running().call(kinds.PROCESS_FORK.number, began, sys._getframe(), 4, 5, -6, 7)
+    ended = time.monotonic_ns()
+    image = session.image()
+    (row,) = image.records(kinds.PROCESS_FORK)
+    assert [row[name] for name in ("time", "object", "other", "value", "outcome")] == [began, 4, 5, -6, 7]
+    assert 0 < row["duration"] <= ended - began
+    sites = image.definitions(kinds.STACK)[row["stack"]][0].split()
+    file, _, function = image.definitions(kinds.SITE)[int(sites[0])]
+    assert (file, function) == (__file__, "test_a_call_lasts_from_its_beginning_until_now_and_has_its_stack")
+    assert len(sites) == STACK_DEPTH
+
+
+# Waits -----------------------------------------------------------------------------------------------------------------
+
+
+def test_a_wait_is_shown_while_it_lasts_and_recorded_when_it_is_over(session: Session) -> None:
+    recorder = running()
+    before = time.monotonic_ns()
+    outer = recorder.begin_wait(kinds.THREAD_JOIN.number, 11, sys._getframe(), 12, -13)
+    inner = recorder.begin_wait(kinds.PROCESS_JOIN.number, 21, sys._getframe())
+    assert outer == inner == recorder.epoch > 0
+    shown = session.image().threads()[0]
+    assert (shown["wait"], shown["object"]) == (kinds.PROCESS_JOIN.number, 21)
+    recorder.end_wait(inner, kinds.TIMEOUT.number, 22, 23)
+    shown = session.image().threads()[0]
+    assert (shown["wait"], shown["object"]) == (kinds.THREAD_JOIN.number, 11)
+    assert before <= shown["since"] <= time.monotonic_ns()
+    recorder.end_wait(outer, kinds.ACQUIRED.number)
+    image = session.image()
+    assert image.threads()[0]["wait"] == 0
+    (join,), (process_join,) = image.records(kinds.THREAD_JOIN), image.records(kinds.PROCESS_JOIN)
+    names = ("object", "other", "value", "outcome")
+    assert [join[name] for name in names] == [11, 12, -13, kinds.ACQUIRED.number]
+    assert [process_join[name] for name in names] == [21, 22, 23, kinds.TIMEOUT.number]
+    assert join["time"] == shown["since"]
+    assert join["time"] + join["duration"] >= process_join["time"] + process_join["duration"]
+    assert image.definitions(kinds.STACK)[join["stack"]]
+
+
+def test_a_wait_that_began_before_a_fork_is_the_parents_alone(session: Session) -> None:
+    recorder = running()
+    token = recorder.begin_wait(kinds.THREAD_JOIN.number, 11, sys._getframe())
+    pid = os.fork()
+    if pid == 0:
+        try:
+            recorder.end_wait(token, kinds.ACQUIRED.number)
+            emit(1)
+        finally:
+            os._exit(0)
+    os.waitpid(pid, 0)
+    assert session.image().threads()[0]["wait"] == kinds.THREAD_JOIN.number
+    assert values(session, pid) == [1]
+    assert session.image(pid).records(kinds.THREAD_JOIN) == []
+    recorder.end_wait(token, kinds.ACQUIRED.number)
+    assert len(session.image().records(kinds.THREAD_JOIN)) == 1
+
+
+def test_the_end_of_a_wait_that_was_not_recorded_does_nothing(session: Session) -> None:
+    running().end_wait(0, kinds.ACQUIRED.number)
+    assert running().alive
+    running().switch_off("over")
+    assert running().begin_wait(kinds.THREAD_JOIN.number, 11, sys._getframe()) == 0
+    assert session.image().records(kinds.THREAD_JOIN) == []
+
+
+# Segments ----------------------------------------------------------------------------------------------------------------
 
 
 def test_a_full_segment_is_followed_by_one_of_twice_its_size(session: Session) -> None:
@@ -66,7 +171,7 @@ def test_a_full_segment_is_followed_by_one_of_twice_its_size(session: Session) -
 
 
 def test_a_definition_that_does_not_fit_goes_whole_to_the_next_segment(session: Session) -> None:
-    for value in range(FIRST_SLOTS - 2):  # "born" took one; one is left
+    for value in range(FIRST_SLOTS - slots_used(session) - 1):
         emit(value)
     text = "long " * 100
     number = running().text(text)
@@ -100,7 +205,7 @@ def test_threads_that_fill_at_once_share_no_slot_and_lose_none(session: Session)
     def fill(thread: int) -> None:
         together.wait()
         for value in range(1000):
-            emit(value, thread)
+            running().emit(INSTANT, 1, 0, thread, 0, value)
             if value % 100 == 0:
                 running().text(f"text {thread} {value}")
 
@@ -112,7 +217,9 @@ def test_threads_that_fill_at_once_share_no_slot_and_lose_none(session: Session)
     image = session.image()
     rows = image.records(kinds.INSTANT)
     for index in range(8):
-        assert [row["value"] for row in rows if row["thread"] == index] == list(range(1000))
+        assert [row["value"] for row in rows if row["object"] == index] == list(range(1000))
+        assert len({row["thread"] for row in rows if row["object"] == index}) == 1
+    assert len({row["thread"] for row in rows}) == 8
     texts = {fields[0] for fields in image.definitions(kinds.TEXT).values()}
     assert texts == {f"text {thread} {value}" for thread in range(8) for value in range(0, 1000, 100)}
     assert image.count("dropped") == 0
@@ -152,8 +259,9 @@ def test_without_a_free_descriptor_it_drops_and_goes_on_later(session: Session) 
     image = session.image()
     assert image.off_reason == ""
     assert image.count("dropped") > 0
-    running()._no_room_until = 0
-    emit(-1)
+    deadline = time.monotonic() + 10
+    while values(session)[-1] != -1 and time.monotonic() < deadline:
+        emit(-1)
     assert values(session)[-1] == -1
 
 
@@ -190,15 +298,16 @@ def test_a_full_disk_ends_in_counted_loss(session: Session) -> None:
         with open(f"{session.folder}/{layout.CONTROL_FILE}", "wb") as file:
             file.write(control)
         os.close(keep)
-        from conctrace.recorder.python import Recorder
-
-        Recorder._may_grow = lambda _: True  # type: ignore[assignment,method-assign]  # the lock is on the file below
-        recorder = Recorder(session.folder)
+        session.moves()
+        session.record()
         for value in range(20_000):
-            recorder.emit(INSTANT, 0, 1, value=value)
-        page = recorder.live._words
-        assert page[layout.LIVE_COUNTER_OFFSETS["dropped"] // 8] > 1000
-        assert page[layout.LIVE_COUNTER_OFFSETS["errors"] // 8] == 0
+            emit(value)
+        image = session.image()
+        assert image.count("dropped") > 1000
+        assert (image.count("errors"), image.off_reason) == (0, "")
+        seen = values(session)
+        assert seen == list(range(len(seen)))
+        assert len(seen) + image.count("dropped") == 20_000
 
     process = child(on_small_disk)
     status = process.wait()
@@ -281,7 +390,7 @@ def kills(session: Session, times: int) -> None:
 
 def test_sites_of_functions_made_and_dropped_are_never_taken_for_one_another(session: Session) -> None:
     def here() -> int:
-        return running().sites.site(sys._getframe(1))
+        return running().site(sys._getframe(1))
 
     numbers = {}
     for index in range(2000):
