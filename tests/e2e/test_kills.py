@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.soak import collector_killed, killed_at_random, repeat
+from tests.support.soak import collector_killed, killed_at_random, kills, repeat
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -18,6 +18,15 @@ def test_no_span_is_lost_when_the_program_is_killed(tmp_path: Path) -> None:
 
 def test_a_program_whose_collector_is_killed_ends_as_without_us_and_can_be_recovered(tmp_path: Path) -> None:
     assert repeat(collector_killed, 2, tmp_path) == []
+
+
+def test_what_killed_threads_had_done_held_and_waited_for_is_told(tmp_path: Path) -> None:
+    assert repeat(lambda runner, number: kills(runner, number, 24), 2, tmp_path) == []
+
+
+@pytest.mark.slow
+def test_what_the_threads_of_200_killed_processes_had_done_held_and_waited_for_is_told(tmp_path: Path) -> None:
+    assert repeat(kills, 4, tmp_path, first=1000) == []
 
 
 @pytest.mark.slow

@@ -15,19 +15,24 @@ import sys
 import tempfile
 import time
 import traceback
+from collections import Counter, defaultdict
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
-from conctrace.events import layout
+from conctrace.events import kinds, layout
+from conctrace.model.rows import Row
+from conctrace.settings import BUDGET_FIRST, RECORDER_VARIABLE
+from conctrace.tracefile.reader import read
 from tests.support.readback import TRUTH_MODULE, read_trace, record
 from tests.support.run import Runner, is_alive, wait_for_end
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from conctrace.model.trace import Process, Thread, Trace, Wait
+    from conctrace.model.trace import Process, Thread, ThreadKey, Trace, Wait
+    from conctrace.tracefile.reader import RawTrace
     from tests.support.readback import Fact, Recorded
 
 #: One run in this runner's folder; the number seeds what is random in it. Raises when something is not as it must be.
@@ -41,7 +46,7 @@ def repeat(scenario: Scenario, count: int, folder: Path, first: int = 0) -> list
         place = folder / str(number)
         place.mkdir()
         try:
-            scenario(Runner(place), number)
+            scenario(Runner(place, variables={RECORDER_VARIABLE: os.environ.get(RECORDER_VARIABLE)}), number)
         except Exception as error:  # noqa: BLE001  # the other runs are to be counted all the same
             lines = [f"{frame.name}:{frame.lineno}" for frame in traceback.extract_tb(error.__traceback__)]
             return f"run {number} in {place} ({' '.join(lines[-3:])}): {type(error).__name__}: {error}"
@@ -396,6 +401,365 @@ def collector_pid(session: Path) -> int:
     return int(pid)
 
 
+# Kills of threads that use locks ---------------------------------------------------------------------------------
+
+#: Victims that one run kills, one after the other: forks of one program, because a program's start takes longer than a kill.
+KILLS = 50
+#: How many threads they have.
+CREWS = (1, 4, 32)
+
+#: A slot of the page: what one thread has done and is about to do, in 64-bit words, each stored in one go.
+SLOT = struct.Struct("<8Q")
+#: The first are those of a victim's threads, the others of the children that it forks.
+SLOTS = 64
+CHILDREN = 32
+#: Phases of a thread's state: it is about to take or to let go of a lock, so whether it has the lock is not certain.
+CERTAIN, TAKING, RELEASING = range(3)
+LOCKS = ("inherited", "shared", "reentrant", "own", "stuck")
+
+_KILLS = """
+import ctypes, mmap, os, random, select, struct, sys, threading, time, warnings
+import conctrace
+
+warnings.simplefilter("ignore")  # of forks among threads
+CERTAIN, TAKING, RELEASING = range(3)
+INHERITED, SHARED, REENTRANT, OWN, STUCK = range(5)
+CREWS = (1, 4, 32)
+page = mmap.mmap(os.open("page", os.O_RDWR), 0)
+words = memoryview(page).cast("Q")
+libc = ctypes.CDLL(None, use_errno=True)
+inherited = threading.Lock()
+
+
+class Slot:
+    def __init__(self, number):
+        self.at = 8 * number
+        self.held = self.released = self.failed = self.spans = 0
+        words[self.at] = os.getpid()
+        words[self.at + 1] = threading.get_native_id()
+
+    def show(self, phase=CERTAIN, lock=0):
+        words[self.at + 2] = phase | lock << 2 | self.held << 8 | self.released << 32
+
+    def have(self, lock):
+        self.held |= 1 << lock
+        self.show()
+
+    def gave(self, lock):
+        self.held &= ~(1 << lock)
+        self.released += 1
+        self.show()
+
+    def take(self, number, lock, *how):
+        self.show(TAKING, number)
+        if lock.acquire(*how):
+            self.have(number)
+            return True
+        self.failed += 1
+        words[self.at + 4] = self.failed
+        self.show()
+        return False
+
+    def give(self, number, lock):
+        self.show(RELEASING, number)
+        lock.release()
+        self.gave(number)
+
+    def span(self, step):
+        with conctrace.span("step", number=self.spans):
+            step()
+        self.spans += 1
+        words[self.at + 3] = self.spans
+
+
+class Worker:
+    def __init__(self, number, seed, locks):
+        self.slot = Slot(number)
+        self.chance = random.Random(seed)
+        self.shared, self.reentrant = locks
+        own = threading.Lock()
+        self.own = own
+        self.steps = (self.alone, self.contended, self.nested, self.again, self.timed, self.tried, self.plain)
+
+    def step(self):
+        self.slot.span(self.chance.choice(self.steps))
+
+    def alone(self):
+        self.slot.show(TAKING, OWN)
+        with self.own:
+            self.slot.have(OWN)
+            self.slot.show(RELEASING, OWN)
+        self.slot.gave(OWN)
+
+    def contended(self):
+        self.slot.show(TAKING, SHARED)
+        with self.shared:
+            self.slot.have(SHARED)
+            if self.chance.random() < 0.1:
+                time.sleep(0.0002)  # lets others find it taken
+            self.slot.show(RELEASING, SHARED)
+        self.slot.gave(SHARED)
+
+    def nested(self):
+        self.slot.take(INHERITED, inherited)
+        self.contended()
+        self.alone()
+        self.slot.give(INHERITED, inherited)
+
+    def again(self):
+        self.slot.take(REENTRANT, self.reentrant)
+        with self.reentrant:
+            self.alone()
+        self.slot.give(REENTRANT, self.reentrant)
+
+    def timed(self):
+        if self.slot.take(SHARED, self.shared, True, 0.0005):
+            self.slot.give(SHARED, self.shared)
+
+    def tried(self):
+        if self.slot.take(INHERITED, inherited, False):
+            self.slot.give(INHERITED, inherited)
+
+    def plain(self):
+        self.slot.take(OWN, self.own)
+        self.slot.give(OWN, self.own)
+
+
+def fork_child(slot, seed):
+    pid = os.fork()
+    if pid == 0:
+        worker = Worker(slot, seed, (threading.Lock(), threading.RLock()))
+        for _ in range(5):
+            worker.slot.span(worker.chance.choice((worker.alone, worker.plain, worker.contended, worker.again)))
+        os._exit(0)
+    if seed % 2:
+        os.waitpid(pid, 0)
+
+
+def work(number, seed, locks, stuck, until):
+    worker = Worker(number, seed, locks)
+    while until is None or worker.slot.spans < until:
+        worker.step()
+    worker.slot.take(STUCK, stuck)
+
+
+def victim(first, threads, ends_stuck, timer_ns, seed):
+    chance = random.Random(seed)
+    sys.setswitchinterval(chance.choice((0.005, 0.0005, 0.00001)))
+    if timer_ns:
+        event = struct.pack("Pii48x", 0, 9, 0)  # SIGKILL, by signal
+        timer = ctypes.c_void_p()
+        assert libc.timer_create(1, event, ctypes.byref(timer)) == 0
+        assert libc.timer_settime(timer, 0, struct.pack("llll", 0, 0, 0, timer_ns), None) == 0
+    shared = threading.Lock()
+    reentrant = threading.RLock()
+    stuck = threading.Lock()
+    worker = Worker(first, seed, (shared, reentrant))
+    if ends_stuck:
+        worker.slot.take(STUCK, stuck)
+    for number in range(1, threads):
+        until = chance.randrange(20) if ends_stuck else None
+        arguments = (first + number, seed + number, (shared, reentrant), stuck, until)
+        threading.Thread(target=work, args=arguments, daemon=True).start()
+    forks = 0
+    while not ends_stuck or worker.slot.spans < 20:
+        worker.step()
+        if forks < 3 and chance.random() < 0.1:
+            fork_child(first + 32 + forks, chance.randrange(1000))
+            forks += 1
+    if threads == 1:
+        worker.slot.take(STUCK, stuck)
+    select.select((), (), ())
+
+
+def is_stuck(first, threads):
+    # All but the first wait for the lock that the first one has; that one is asleep, or waits for it itself.
+    for number in range(threads):
+        at = 8 * (first + number)
+        wants = words[at + 2] & 0xFF == TAKING | STUCK << 2
+        if not words[at] or wants != (number > 0 or threads == 1):
+            return False
+        try:
+            with open(f"/proc/{words[at]}/task/{words[at + 1]}/stat", "rb") as file:
+                asleep = file.read().rpartition(b")")[2].split()[0] == b"S"
+        except OSError:
+            return False
+        if not asleep or (threads > 1 and number == 0 and words[at + 3] < 20):
+            return False
+    return True
+
+
+def kill_one(number, chance):
+    first = 64 * number
+    threads = CREWS[number % 3]
+    ends_stuck = number % 4 == 3
+    by_timer = not ends_stuck and chance.random() < 0.7
+    # Half of them while it still starts its threads.
+    delay_ns = chance.choice((chance.randrange(1, 120_000_000), int(10 ** chance.uniform(5.5, 7.5))))
+    seed = chance.randrange(1 << 30)
+    pid = os.fork()
+    if pid == 0:
+        try:
+            victim(first, threads, ends_stuck, delay_ns if by_timer else 0, seed)
+        finally:
+            os._exit(99)
+    if ends_stuck:
+        seen = 0
+        while seen < 5:
+            time.sleep(0.001)
+            seen = seen + 1 if is_stuck(first, threads) else 0
+    elif not by_timer:
+        time.sleep(delay_ns / 1e9)
+    if not by_timer:
+        os.kill(pid, 9)
+    assert os.waitpid(pid, 0) == (pid, 9)
+    words[8 * (first + 63)] = pid
+    words[8 * (first + 63) + 1] = ends_stuck
+
+
+chance = random.Random(int(sys.argv[1]))
+for number in range(int(sys.argv[2])):
+    kill_one(number, chance)
+"""
+
+
+class Said(NamedTuple):
+    """What a thread's slot says."""
+
+    pid: int
+    native_id: int
+    state: int
+    spans: int
+    failed: int
+
+    @property
+    def phase(self) -> int:
+        return self.state & 3
+
+    @property
+    def about(self) -> str:
+        """The lock it was about to take or to let go of, or nothing."""
+        return LOCKS[self.state >> 2 & 63] if self.phase else ""
+
+    @property
+    def held(self) -> set[str]:
+        return {name for number, name in enumerate(LOCKS) if self.state >> 8 >> number & 1}
+
+    @property
+    def released(self) -> int:
+        return self.state >> 32
+
+
+def kills(runner: Runner, number: int, count: int = KILLS) -> None:
+    """Of each victim all that it had done by its own page is there, and it is told right what it held and waited for."""
+    page = runner.folder / "page"
+    page.write_bytes(bytes(count * SLOTS * SLOT.size))
+    runner = replace(runner, timeout=300)
+    run = record(runner, _KILLS, str(number), str(count), json=False)
+    assert run.result.status == 0, run.result.stderr
+    check_records(read(str(runner.folder / "t.ctrace")))
+    found = ByThread(run.trace)
+    slots = list(SLOT.iter_unpack(page.read_bytes()))
+    for first in range(0, len(slots), SLOTS):
+        region = slots[first : first + SLOTS]
+        pid, ends_stuck, *_ = region[-1]
+        check_victim(found, pid, [Said(*slot[:5]) for slot in region[:-1] if slot[0]], bool(ends_stuck))
+
+
+def check_records(raw: RawTrace) -> None:
+    """Every record makes sense by itself: what it is, when it was, and that what it names is there."""
+    for image in raw.images.values():
+        threads = {number - 1 for number in image.definitions.get(kinds.THREAD.number, {})}
+        for row in map(Row._make, image.records):
+            assert row.kind in kinds.BY_NUMBER, row
+            assert row.outcome in kinds.OUTCOME_BY_NUMBER, row
+            assert row.thread in threads or row.kind == kinds.PROCESS_BORN.number, row
+            assert row.end <= (image.seen["died_ns"] or raw.ended_ns or 0) or row.kind == kinds.PROCESS_BORN.number, row
+            if row.kind in (kinds.LOCK_WAIT.number, kinds.LOCK_HOLD.number):
+                assert image.facts["born_ns"] <= row.time, row
+                assert row.object in image.definitions[kinds.OBJECT.number], row
+        assert not image.off_reason
+        assert image.counters["dropped"] == image.counters["errors"] == 0
+        # What was cut off: of each thread at most the one record or definition that it was making.
+        assert image.seen["holes"] <= 8 * max(1, len(threads)), (image.seen, len(threads))
+        assert image.seen["lost_segments"] == 0
+
+
+class ByThread:
+    """What a trace tells of each thread."""
+
+    def __init__(self, trace: Trace) -> None:
+        self.trace = trace
+        self.processes = {process.pid: process for process in trace.processes.values()}
+        assert len(self.processes) == len(trace.processes)
+        self.threads = {(trace.processes[key[0]].pid, thread.native_id): key for key, thread in trace.threads.items()}
+        self.held: dict[ThreadKey, list[str]] = defaultdict(list)
+        self.ended: Counter[ThreadKey] = Counter()
+        self.waits: dict[ThreadKey, list[str]] = defaultdict(list)
+        self.spans: dict[ThreadKey, list[int]] = defaultdict(list)
+        self.holds: Counter[ThreadKey] = Counter()
+        self.failed: Counter[ThreadKey] = Counter()
+        for hold in trace.holds:
+            if hold.end is None:
+                self.held[hold.thread].append(trace.objects[hold.object].name)
+            else:
+                self.ended[hold.thread] += 1
+        for wait in trace.waits:
+            if wait.end is None and wait.object is not None and wait.category == "lock":
+                self.waits[wait.thread].append(trace.objects[wait.object].name)
+        for span in trace.spans:
+            if span.name == "step":
+                self.spans[span.thread].append(int(span.args["number"]))
+        for row in trace.totals:
+            self.holds[row.thread] += row.holds
+            self.failed[row.thread] += row.failed
+
+
+def check_victim(found: ByThread, pid: int, said: list[Said], ends_stuck: bool) -> None:
+    """One killed process, its threads and its children."""
+    if not any(slot.pid == pid for slot in said) and pid not in found.processes:
+        return  # killed before it had done anything
+    victim = found.processes[pid]
+    assert (victim.end.how, victim.end.signal) == ("killed", signal.SIGKILL)
+    for slot in said:
+        process = found.processes.get(slot.pid)
+        key = found.threads.get((slot.pid, slot.native_id))
+        if process is None or key is None:
+            assert (slot.state, slot.spans, slot.failed) == (0, 0, 0) or (slot.phase, slot.released) == (TAKING, 0), (
+                slot
+            )
+            continue
+        if slot.pid != pid:
+            assert process.parent == victim.key, slot
+        check_done(found, key, slot)
+        check_doing(found, key, slot)
+        if ends_stuck and slot.about == "stuck":
+            assert found.waits[key] == ["stuck"], (slot, found.trace.threads[key])
+
+
+def check_done(found: ByThread, key: ThreadKey, said: Said) -> None:
+    """What a thread had done is all there; what it was about to do may be there."""
+    spans = sorted(found.spans[key])
+    assert spans == list(range(len(spans))), said
+    assert said.spans <= len(spans) <= said.spans + 1, (said, len(spans))
+    most = said.released + (said.phase == RELEASING)
+    assert said.released <= found.holds[key] <= most, (said, found.holds[key])
+    assert said.failed <= found.failed[key] <= said.failed + (said.phase == TAKING), (said, found.failed[key])
+    if said.released < BUDGET_FIRST:
+        assert said.released <= found.ended[key] <= most, (said, found.ended[key])
+
+
+def check_doing(found: ByThread, key: ThreadKey, said: Said) -> None:
+    """It held what it said that it held, and waited for nothing but what it was about to take."""
+    held, waits = found.held[key], found.waits[key]
+    thread = found.trace.threads[key]
+    certain = said.held if said.phase == TAKING else said.held - {said.about}
+    assert certain <= set(held) <= said.held | {said.about}, (thread.name, said, held)
+    assert len(held) == len(set(held)), (thread.name, said, held)
+    assert waits in ([], [said.about] if said.phase == TAKING else []), (thread.name, said, waits)
+    assert not set(waits) & (set(held) - said.held), (thread.name, said, waits, held)
+
+
 # A lock that is wanted -------------------------------------------------------------------------------------------
 
 _CONTENDED = """
@@ -501,11 +865,14 @@ SCENARIOS: dict[str, Scenario] = {
     "killed at a random moment": killed_at_random,
     "collector killed": collector_killed,
     "contended lock": contended_and_close,
+    "kills of threads that use locks": kills,
 }
 
 #: How often the slow tests do each.
-COUNTS = {"killed at a random moment": 200}
+COUNTS = {"killed at a random moment": 200, "kills of threads that use locks": 200}
 COUNT = 50
+#: How many of what is counted one run does.
+PER_RUN = {"kills of threads that use locks": KILLS}
 
 
 def main(arguments: list[str]) -> int:
@@ -514,8 +881,12 @@ def main(arguments: list[str]) -> int:
     for name, count in wanted(arguments).items():
         started = time.monotonic()
         with tempfile.TemporaryDirectory(prefix="conctrace-soak-") as folder:
-            failures = repeat(SCENARIOS[name], count, Path(folder))
-        print(f"{count - len(failures):4} of {count:4}  {time.monotonic() - started:6.1f} s  {name}", flush=True)
+            per_run = PER_RUN.get(name, 1)
+            failures = repeat(SCENARIOS[name], -(-count // per_run), Path(folder))
+        print(
+            f"{max(0, count - per_run * len(failures)):4} of {count:4}  {time.monotonic() - started:6.1f} s  {name}",
+            flush=True,
+        )
         for failure in failures:
             print(f"    {failure}", flush=True)
         failed = failed or bool(failures)

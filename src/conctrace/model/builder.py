@@ -6,7 +6,6 @@ holds, then waits (a hold explains a wait), then arrows (drawn from the waits' c
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from ..events import kinds, layout
@@ -97,20 +96,37 @@ def _objects(raw: RawTrace, image: Image) -> list[Object]:
     return found
 
 
-def _recorded(holds: list[Hold]) -> Counter[tuple[ObjectKey, ThreadKey, Site | None]]:
-    """How many holds of each lock, thread and call site have a record."""
-    return Counter((hold.object, hold.thread, hold.site) for hold in holds if hold.end is not None)
+def _recorded(holds: list[Hold]) -> dict[tuple[ObjectKey, ThreadKey, Site | None], tuple[int, Hold]]:
+    """How many holds of each lock, thread and call site have a record, and the last of them."""
+    found: dict[tuple[ObjectKey, ThreadKey, Site | None], tuple[int, Hold]] = {}
+    for hold in holds:
+        if hold.end is not None:
+            key = hold.object, hold.thread, hold.site
+            found[key] = found.get(key, (0, hold))[0] + 1, hold
+    return found
 
 
-def _totals(image: Image, recorded: Counter[tuple[ObjectKey, ThreadKey, Site | None]]) -> list[Totals]:
+def _totals(
+    image: Image, recorded: Mapping[tuple[ObjectKey, ThreadKey, Site | None], tuple[int, Hold]]
+) -> list[Totals]:
     names = ("object", "thread", "site", *layout.TOTALS_COUNTS)
     flushed = [dict(zip(names, map(int, fields), strict=True)) for fields in image.data.flushed_totals]
     totals = []
     for row in [*image.data.totals, *flushed]:
         key = (image.key, row["object"]), (image.key, row["thread"]), image.define.site(row["site"])
         counts: dict[str, Any] = {name: row[name] for name in layout.TOTALS_COUNTS}
-        totals.append(Totals(*key, **counts, recorded=recorded[key]))
+        count, last = recorded.get(key, (0, None))
+        if last is not None and count == counts["holds"] + 1 and image.is_last_word(last.thread[1], last.end or 0):
+            _add(counts, (last.end or 0) - last.start)
+        totals.append(Totals(*key, **counts, recorded=count))
     return totals
+
+
+def _add(counts: dict[str, Any], hold_ns: int) -> None:
+    """The hold whose thread was killed between recording and counting it."""
+    counts["holds"] += 1
+    counts["hold_ns"] += hold_ns
+    counts["hold_max_ns"] = max(counts["hold_max_ns"], hold_ns)
 
 
 def _with_doing(

@@ -56,9 +56,7 @@ def _open_holds(image: Image, ended: list[Hold]) -> list[Hold]:
 def _was_let_go(image: Image, hold: Hold, ended: list[Hold]) -> bool:
     """Whether the last that its thread recorded was this hold's end: killed before it had taken the hold out of the tables."""
     last = max((other.end or 0 for other in ended if other[:2] == (hold.object, hold.thread)), default=-1)
-    return last >= hold.start and last >= max(
-        row.end for rows in image.rows.values() for row in rows if row.thread == hold.thread[1]
-    )
+    return last >= hold.start and image.is_last_word(hold.thread[1], last)
 
 
 def _open_hold(image: Image, thread: int, held: dict[str, Number]) -> Hold:

@@ -23,6 +23,7 @@ class Image:
         self.key = data.nonce
         self.define = Definitions(data, images)
         self.rows: dict[int, list[Row]] = defaultdict(list)
+        self._last_words: dict[int, int] = {}
         self.last = self.born
         for record in data.records:
             row = Row._make(record)
@@ -33,6 +34,14 @@ class Image:
     def of(self, kind: kinds.EventKind) -> list[Row]:
         """Its records of one kind, in the order in which they were written."""
         return self.rows.get(kind.number, [])
+
+    def is_last_word(self, thread: int, end: int) -> bool:
+        """Whether a thread recorded nothing that was over later: then it may have been killed before it did what comes next."""
+        if not self._last_words:
+            for rows in self.rows.values():
+                for row in rows:
+                    self._last_words[row.thread] = max(row.end, self._last_words.get(row.thread, 0))
+        return end >= self._last_words.get(thread, 0)
 
     @property
     def born(self) -> int:

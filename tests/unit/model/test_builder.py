@@ -300,6 +300,21 @@ def test_totals_know_how_many_of_them_have_a_record(run: RawRun, main: RawImage)
     assert [(loss.slug, loss.count) for loss in trace.losses] == [("summarised", 7)]
 
 
+@pytest.mark.parametrize("went_on", [False, True])
+def test_a_hold_that_was_recorded_and_not_yet_counted_is_counted(run: RawRun, killed: RawImage, went_on: bool) -> None:
+    """Its thread was killed between the two; if that thread went on, totals and records contradict each other."""
+    killed.row(kinds.LOCK_HOLD, time=10, duration=5, object=5, thread=1, stack=4)
+    killed.row(kinds.LOCK_HOLD, time=20, duration=9, object=5, thread=1, stack=4)
+    if went_on:
+        killed.row(kinds.SPAN, time=60, duration=5, thread=1)
+    counts = {"holds": 1, "hold_ns": 5, "hold_max_ns": 5, "waits": 0, "wait_ns": 0, "wait_max_ns": 0, "failed": 0}
+    killed.data.totals = [{"object": 5, "thread": 1, "site": 4, **counts}]
+    trace = run.build()
+    (row,) = trace.totals
+    assert (row.holds, row.hold_ns, row.hold_max_ns) == ((1, 5, 5) if went_on else (2, 14, 9))
+    assert bool(problems(trace)) == went_on
+
+
 def test_what_was_lost_is_said(run: RawRun, main: RawImage) -> None:
     main.data.counters["dropped"] = 4
     main.data.off_reason = "the collector is gone"
