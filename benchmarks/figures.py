@@ -1,22 +1,28 @@
-"""Medians with their middle half, and how they are written.
+"""Medians with their interval, and how they are written.
 
-A figure stands for several rounds: the median, and in brackets the middle half of the rounds (first to third quartile).
-That says how much the rounds differ, which on a busy machine is more than people think; it is no
-confidence interval. Differences and ratios are taken round by round, between runs that came one after the other, and the
-median is of those: what slows the machine down for a minute then slows both.
+A figure stands for several rounds: the median, and in brackets an interval that holds the true median with at least 95 %
+probability, whatever the distribution is like. It reaches from one of the sorted rounds to the one as far from the other end,
+of thirty from the tenth to the twenty-first: each round is below the true median with probability ½, as a coin falls. Fewer than
+six rounds cannot say as much; their interval is all that was seen.
+
+Differences and ratios are taken round by round, between runs that came one after the other, and the median is of those: what
+slows the machine down for a minute then slows both.
 """
 
 from __future__ import annotations
 
+import math
 import statistics
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+CONFIDENCE = 0.95
+
 
 class Figure(NamedTuple):
-    """A median and the quartiles beside it."""
+    """A median and the ends of its interval."""
 
     median: float
     low: float
@@ -25,10 +31,17 @@ class Figure(NamedTuple):
 
 def figure(values: Sequence[float]) -> Figure:
     """The figure of some rounds, at least one."""
-    if len(values) == 1:
-        return Figure(values[0], values[0], values[0])
-    low, median, high = statistics.quantiles(values, n=4, method="inclusive")
-    return Figure(median, low, high)
+    ordered = sorted(values)
+    beyond = _beyond(len(ordered))
+    return Figure(statistics.median(ordered), ordered[beyond], ordered[-1 - beyond])
+
+
+def _beyond(rounds: int) -> int:
+    """How many rounds may lie on either side of the interval: as many as leave it its confidence."""
+    missed, count = 0.0, 0
+    while (missed := missed + math.comb(rounds, count) / 2**rounds) <= (1 - CONFIDENCE) / 2:
+        count += 1
+    return max(0, count - 1)
 
 
 def median(values: Sequence[float]) -> Figure:
@@ -65,6 +78,11 @@ def time(value: Figure) -> str:
 def size(value: Figure) -> str:
     """Bytes in a unit that suits them."""
     return _scaled(value, _SIZES)
+
+
+def count(value: Figure) -> str:
+    """A number of things."""
+    return _with_bounds(value, 1, "")
 
 
 def ratio(value: Figure) -> str:

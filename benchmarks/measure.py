@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import re
@@ -12,7 +13,7 @@ import tempfile
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from .tools import CONCTRACE, TOOLS
+from .tools import BARE, RECORDERS, VIZTRACER
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -21,9 +22,15 @@ if TYPE_CHECKING:
     from .workloads import Workload
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-#: Seconds for one command; viztracer takes tens of them for what takes a tenth of one bare.
-TIMEOUT = 600
-_RESULT = re.compile(r"^operations=(\d+) ns=(\d+)$", re.MULTILINE)
+#: Seconds for one command, viztracer takes tens of them for what takes a tenth of one bare; and for so many operations one
+#: more.
+TIMEOUT, OPERATIONS_A_SECOND = 600, 100_000
+#: How far a trace's sum of holds may be from what the program itself measured.
+NEAR = 0.2
+#: What a program says of itself, and valgrind of it.
+_SAID = re.compile(r"^operations=.*$", re.MULTILINE)
+_WORD = re.compile(r"(\w+)=(\d+)")
+_INSTRUCTIONS = re.compile(r"^==\d+== Collected : (\d+)$", re.MULTILINE)
 
 
 class BenchmarkError(Exception):
@@ -40,11 +47,15 @@ class Sample:
     cpu_ns: int
     #: of the largest of these processes
     peak_bytes: int
-    #: by the program's own clock: its loop, and how many operations that was; 0 for a program without one
-    loop_ns: int
-    operations: int
+    #: what the program says: operations, and ns of its loop by its own clock; and instructions, where they were counted
+    said: dict[str, int]
     #: extension → bytes
     sizes: dict[str, int]
+
+    @property
+    def per_operation(self) -> float:
+        """Time or instructions."""
+        return self.said.get("instructions", self.said["ns"]) / self.said["operations"]
 
 
 @dataclass(frozen=True)
@@ -53,6 +64,7 @@ class Python:
 
     executable: str
     version: str
+    #: bare first
     tools: tuple[Tool, ...]
 
     @property
@@ -68,25 +80,47 @@ class Series:
     workload: Workload
     python: Python
     size: int
+    #: tool's name → the rounds; of viztracer there may be only the first ones
     samples: dict[str, list[Sample]] = field(default_factory=dict)
+    #: load average at the start of each round
+    loads: list[float] = field(default_factory=list)
 
 
-def python(executable: str) -> Python:
-    """What is known of an interpreter; BenchmarkError when it lacks conctrace."""
+#: Says what there is, and compiles what is to be measured.
+_LOOK = """
+import sys, compileall, importlib.util
+names = [name for name in ("conctrace", "viztracer") if importlib.util.find_spec(name)]
+if "conctrace" in names:
+    import conctrace
+    compileall.compile_dir(conctrace.__path__[0], quiet=2)
+    names += ["native"] if importlib.util.find_spec("conctrace.recorder._recorder") else []
+print(sys.version.split()[0], *names)
+"""
+
+
+def python(executable: str, recorder: str | None = None) -> Python:
+    """What is known of an interpreter, and which tools to use with it (`tools_of`)."""
     # Its place is kept as it was given: a virtual environment's Python is a link.
     path = os.path.abspath(shutil.which(executable) or executable)
-    code = (
-        "import sys, importlib.util as u; "
-        "print(sys.version.split()[0], *(n for n in ('conctrace', 'viztracer') if u.find_spec(n)))"
-    )
     try:
-        done = subprocess.run([path, "-c", code], capture_output=True, text=True, check=True, env=environment("/"))
+        done = subprocess.run([path, "-c", _LOOK], capture_output=True, text=True, check=True, env=environment("/"))
     except (OSError, subprocess.CalledProcessError) as error:
         raise BenchmarkError(f"{executable} does not work: {error}") from error
-    version, *modules = done.stdout.split()
-    if CONCTRACE not in modules:
+    version, *names = done.stdout.split()
+    return Python(path, version, tools_of(executable, names, recorder))
+
+
+def tools_of(executable: str, names: list[str], recorder: str | None) -> tuple[Tool, ...]:
+    """The tools that an interpreter with these names has, bare first; BenchmarkError when it lacks what is asked for.
+
+    `recorder` is the name of one, or ``both``; without it it is the one that conctrace would choose.
+    """
+    if "conctrace" not in names:
         raise BenchmarkError(f"{executable} has no conctrace: make a virtual environment, and pip install it there")
-    return Python(path, version, tuple(tool for tool in TOOLS if tool.name in {"bare", *modules}))
+    if recorder in {"native", "both"} and "native" not in names:
+        raise BenchmarkError(f"{executable} has no native recorder: its conctrace was installed without a C compiler")
+    chosen = list(RECORDERS) if recorder == "both" else [recorder or ("native" if "native" in names else "python")]
+    return BARE, *(RECORDERS[name] for name in chosen), *([VIZTRACER] if "viztracer" in names else [])
 
 
 def environment(folder: str) -> dict[str, str]:
@@ -98,17 +132,33 @@ def environment(folder: str) -> dict[str, str]:
     return {**kept, "CONCTRACE_DIR": os.path.join(folder, "sessions")}
 
 
-def measure(python: Python, workload: Workload, pairs: int, scale: float, tell: Callable[[str], None]) -> Series:
-    """So many rounds, after one that is thrown away: it fills the caches, of bytecode and of files."""
+def measure(
+    python: Python, workload: Workload, pairs: int, with_viztracer: int, scale: float, tell: Callable[[str], None]
+) -> Series:
+    """So many rounds, after one that is thrown away: it fills the caches, of bytecode and of files.
+
+    viztracer takes part in the first `with_viztracer` of them.
+    """
     size = workload.scaled(scale)
-    series = Series(workload, python, size, {tool.name: [] for tool in python.tools})
+    tools = [tool for tool in python.tools if tool != VIZTRACER or (workload.compared and with_viztracer)]
+    series = Series(workload, python, size, {tool.name: [] for tool in tools})
     for number in range(pairs + 1):
-        for tool in python.tools:
+        series.loads.append(os.getloadavg()[0])
+        for tool in tools:
+            if tool == VIZTRACER and number > with_viztracer:
+                continue
             tell(f"{python.minor} {workload.name}: round {number or 'zero'} of {pairs}, {tool.name}")
-            sample = run(python, tool, workload, size)
+            sample = (_count if workload.counted else run)(python, tool, workload, size)
             if number:
                 series.samples[tool.name].append(sample)
     return series
+
+
+def _count(python: Python, tool: Tool, workload: Workload, size: int) -> Sample:
+    """Instructions of what a run of four times the size does more: those of start and end cancel out."""
+    less, more = (run(python, tool, workload, each) for each in (size, 4 * size))
+    said = {name: more.said[name] - less.said[name] for name in ("operations", "instructions")}
+    return dataclasses.replace(more, said={**more.said, **said})
 
 
 def run(python: Python, tool: Tool, workload: Workload, size: int) -> Sample:
@@ -116,36 +166,55 @@ def run(python: Python, tool: Tool, workload: Workload, size: int) -> Sample:
     folder = tempfile.mkdtemp(prefix="benchmark-")
     try:
         command = tool.command(python.executable, workload, workload.command(size), folder)
-        sample = _sample(python, command, folder)
-        if tool.name == CONCTRACE:
-            check(workload, size, sample, _counts(python, folder))
+        sample = _sample(python, tool, command, folder, TIMEOUT + size / OPERATIONS_A_SECOND)
+        if tool.recorder:
+            check(workload, size, tool.recorder, sample, _counts(python, folder))
         return sample
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def check(workload: Workload, size: int, sample: Sample, counts: dict[str, Any]) -> None:
+def check(workload: Workload, size: int, recorder: str, sample: Sample, counts: dict[str, Any]) -> None:
     """BenchmarkError unless the trace is whole and says exactly what the program did."""
-    expected = {**workload.expected(size), "complete": True, "lost": []}
+    expected = {**workload.expected(size), "complete": True, "lost": [], "recorder": recorder}
     found = {name: counts[name] for name in expected}
     if found != expected:
         raise BenchmarkError(f"{workload.name}: the trace should say {expected}, and says {found}")
+    for name, each in workload.least.items():
+        if counts[name] < int(each * size):
+            raise BenchmarkError(
+                f"{workload.name}: the trace should have {each * size:.0f} {name}, and has {counts[name]}"
+            )
     # One lock at a time is held by one thread at a time: all holds together fit into the loop.
-    if workload.is_lock and not 0 < counts["hold_ns"] <= sample.loop_ns:
-        raise BenchmarkError(f"{workload.name}: holds of {counts['hold_ns']} ns in a loop of {sample.loop_ns} ns")
+    if workload.sums_holds and not 0 < counts["hold_ns"] <= sample.said["ns"]:
+        raise BenchmarkError(f"{workload.name}: holds of {counts['hold_ns']} ns in a loop of {sample.said['ns']} ns")
+    held = sample.said.get("held", 0)
+    if abs(counts["timed_ns"] - held) > NEAR * held:
+        raise BenchmarkError(f"{workload.name}: it held for {held} ns, and the trace says {counts['timed_ns']}")
 
 
-def _sample(python: Python, command: list[str], folder: str) -> Sample:
+def _sample(python: Python, tool: Tool, command: list[str], folder: str, timeout: float) -> Sample:
     output, errors = os.path.join(folder, "stdout"), os.path.join(folder, "stderr")
     stopwatch = [python.executable, "-I", "-S", os.path.join(HERE, "stopwatch.py"), output, errors, *command]
-    status, wall, cpu, peak = map(int, _run(stopwatch, folder).split())
+    settings = {"CONCTRACE_RECORDER": tool.recorder} if tool.recorder else {}
+    status, wall, cpu, peak = map(int, _run(stopwatch, folder, timeout, settings).split())
+    told = _text(errors)
     if status:
-        with open(errors, encoding="utf-8", errors="replace") as file:
-            raise BenchmarkError(f"{' '.join(command)} ended with {status}:\n{file.read()}")
-    with open(output, encoding="utf-8", errors="replace") as file:
-        result = _RESULT.search(file.read())
-    operations, loop = map(int, result.groups()) if result else (0, 0)
-    return Sample(wall, cpu, peak * 1024, loop, operations, dict(_sizes(folder)))
+        raise BenchmarkError(f"{' '.join(command)} ended with {status}:\n{told}")
+    return Sample(wall, cpu, peak * 1024, said(_text(output), told), dict(_sizes(folder)))
+
+
+def said(output: str, errors: str) -> dict[str, int]:
+    """What the program says of itself in its output, and valgrind of it among the errors."""
+    line = _SAID.search(output)
+    words = {name: int(value) for name, value in _WORD.findall(line[0] if line else "")}
+    instructions = _INSTRUCTIONS.search(errors)
+    return {**words, "instructions": int(instructions[1])} if instructions else words
+
+
+def _text(path: str) -> str:
+    with open(path, encoding="utf-8", errors="replace") as file:
+        return file.read()
 
 
 def _sizes(folder: str) -> Iterator[tuple[str, int]]:
@@ -156,19 +225,20 @@ def _sizes(folder: str) -> Iterator[tuple[str, int]]:
 
 def _counts(python: Python, folder: str) -> dict[str, Any]:
     words = [python.executable, os.path.join(HERE, "counts.py"), os.path.join(folder, "x.ctrace")]
-    counts: dict[str, Any] = json.loads(_run(words, folder))
+    counts: dict[str, Any] = json.loads(_run(words, folder, TIMEOUT, {}))
     return counts
 
 
-def _run(command: list[str], folder: str) -> str:
+def _run(command: list[str], folder: str, timeout: float, settings: dict[str, str]) -> str:
     """The output of a command that must succeed; it and its group do not outlive the time-out."""
+    variables = {**environment(folder), **settings}
     process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, text=True, cwd=folder, env=environment(folder), start_new_session=True
+        command, stdout=subprocess.PIPE, text=True, cwd=folder, env=variables, start_new_session=True
     )
     try:
-        output, _ = process.communicate(timeout=TIMEOUT)
+        output, _ = process.communicate(timeout=timeout)
     except subprocess.TimeoutExpired as error:
-        raise BenchmarkError(f"{' '.join(command)} still ran after {TIMEOUT} s") from error
+        raise BenchmarkError(f"{' '.join(command)} still ran after {timeout:.0f} s") from error
     finally:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)

@@ -4,31 +4,29 @@ from __future__ import annotations
 
 import os
 import platform
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from . import figures
-from .tools import BARE, CONCTRACE, VIZTRACER
+from .tools import BARE, RECORDERS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from .figures import Figure
     from .measure import Sample, Series
+    from .workloads import Target
 
 BEGIN, END = "<!-- benchmarks: begin -->", "<!-- benchmarks: end -->"
 _NONE = "–"
-#: heads of what `_beside_bare` says of conctrace and of viztracer
-_BESIDE_BARE = ("conctrace adds", "conctrace : bare", "viztracer adds", "viztracer : bare")
 
 
 def markdown(all_series: Sequence[Series], pairs: int, scale: float, load: float) -> str:
-    """All tables."""
+    """All tables; `load` is the load average before it all began."""
     parts = (
-        _machine(pairs, scale, load),
+        _machine(pairs, scale, load, max(max(series.loads, default=0) for series in all_series)),
         _targets(all_series),
         _operations(all_series),
         _commands(all_series),
-        _resources(all_series),
     )
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -47,13 +45,13 @@ def put_into(path: str, text: str) -> None:
         file.write(written)
 
 
-def _machine(pairs: int, scale: float, load: float) -> str:
+def _machine(pairs: int, scale: float, before: float, during: float) -> str:
     rounds = "1 round" if pairs == 1 else f"{pairs} rounds"
     if scale != 1:
         rounds += f" of {scale:g} times the usual counts"
     return (
         f"{_processor()}, {os.cpu_count()} cores, {platform.system()} {platform.release()}; {rounds}; "
-        f"load average at the start {load:.2f}."
+        f"load average {before:.2f} before, at most {during:.2f} during."
     )
 
 
@@ -66,100 +64,127 @@ def _processor() -> str:
     return names[0] if names else platform.machine()
 
 
+class Kind(NamedTuple):
+    """One kind of figure that a target is set for."""
+
+    says: str
+    #: of the bare rounds and the traced ones
+    figure: Callable[[Sequence[Sample], Sequence[Sample]], Figure]
+    write: Callable[[Figure], str]
+
+
+def _operation(samples: Sequence[Sample]) -> list[float]:
+    return [sample.per_operation for sample in samples]
+
+
+def _wall(samples: Sequence[Sample]) -> list[float]:
+    return [sample.wall_ns for sample in samples]
+
+
+FIGURES = {
+    "ratio": Kind(
+        "one operation : bare",
+        lambda bare, traced: figures.ratios(_operation(bare), _operation(traced)), figures.ratio,
+    ),
+    "adds": Kind(
+        "added to one operation",
+        lambda bare, traced: figures.differences(_operation(bare), _operation(traced)), figures.time,
+    ),
+    "command": Kind(
+        "added to the whole command",
+        lambda bare, traced: figures.differences(_wall(bare), _wall(traced)), figures.time,
+    ),
+    "trace": Kind(
+        "size of the trace",
+        lambda _, traced: figures.figure([sample.sizes[".ctrace"] for sample in traced]), figures.size,
+    ),
+    "grown": Kind(
+        "memory grown meanwhile",
+        lambda _, traced: figures.figure([sample.said["grown"] for sample in traced]), figures.size,
+    ),
+}  # fmt: skip
+
+
 def _targets(all_series: Sequence[Series]) -> str:
-    rows = [row for series in all_series for row in _target_rows(series)]
-    head = ("added by conctrace to", "Python", "figure", "target", "")
-    return _table("Targets", head, rows)
+    rows = [
+        _target_row(series, name, target)
+        for series in all_series
+        for target in series.workload.targets
+        for name, tool in RECORDERS.items()
+        if tool.name in series.samples and target.recorder in {"", name}
+    ]
+    return _table("Targets", ("workload", "Python", "recorder", "what", "figure", "target", ""), rows)
 
 
-def _target_rows(series: Series) -> Iterable[tuple[str, ...]]:
-    name, target = series.workload.name, series.workload.target_ns
-    if target is None:
-        return
-    operation = series.workload.operation
-    added = _added(series, CONCTRACE, _per_operation if operation else _wall)
-    what = f"`{name}`: one {operation}" if operation else f"`{name}`: the whole command"
-    met = "met" if added.median <= target else "**missed**"
-    limit = figures.time(figures.median([target]))
-    yield what, series.python.minor, figures.time(added), f"≤ {limit}", met
-    if operation:
-        pair = figures.Figure(*(2 * each for each in added))
-        yield f"`{name}`: the pair", series.python.minor, figures.time(pair), "", ""
+def _target_row(series: Series, recorder: str, target: Target) -> list[str]:
+    kind = FIGURES[target.figure]
+    found = kind.figure(*_pairs(series, RECORDERS[recorder].name))
+    limit = kind.write(figures.median([target.limit]))
+    row = [f"`{series.workload.name}`", series.python.minor, recorder, kind.says, kind.write(found)]
+    return [*row, f"≤ {limit}", _verdict(found, target.limit)]
+
+
+def _verdict(found: Figure, limit: float) -> str:
+    """By the median; "barely" when other rounds might have said the opposite."""
+    met = "met" if found.median <= limit else "**missed**"
+    return met if (found.low <= limit) == (found.high <= limit) else f"{met}, barely"
 
 
 def _operations(all_series: Sequence[Series]) -> str:
-    head = ("workload", "one", "Python", "bare", *_BESIDE_BARE)
-    rows = [_operation_row(series) for series in all_series if series.workload.operation]
+    rows = [row for series in all_series if series.workload.operation for row in _operation_rows(series)]
+    head = ("workload", "one", "Python", "under", "takes", "adds", ": bare")
     return _table("One operation, by the program's own clock", head, rows)
 
 
-def _operation_row(series: Series) -> list[str]:
-    bare = figures.figure(_values(series, BARE, _per_operation))
-    row = [f"`{series.workload.name}`", series.workload.operation, series.python.minor, figures.time(bare)]
-    return row + [cell for tool in (CONCTRACE, VIZTRACER) for cell in _beside_bare(series, tool, _per_operation)]
+def _operation_rows(series: Series) -> Iterator[list[str]]:
+    write = _instructions if series.workload.counted else figures.time
+    for tool in series.samples:
+        bare, under = map(_operation, _pairs(series, tool))
+        row = [f"`{series.workload.name}`", series.workload.operation, series.python.minor, tool]
+        row.append(write(figures.figure(under)))
+        if tool == BARE.name:
+            yield [*row, _NONE, _noise(bare)]
+        else:
+            yield [*row, write(figures.differences(bare, under)), figures.ratio(figures.ratios(bare, under))]
+
+
+def _instructions(value: Figure) -> str:
+    return f"{figures.count(value)} instr."
 
 
 def _commands(all_series: Sequence[Series]) -> str:
-    head = ("workload", "Python", "bare", "bare : bare", *_BESIDE_BARE)
-    return _table("The whole command, from outside", head, map(_command_row, all_series))
+    # What valgrind takes is of no interest.
+    rows = [row for series in all_series if not series.workload.counted for row in _command_rows(series)]
+    head = ("workload", "Python", "under", "takes", ": bare", "CPU time", "peak", "`.ctrace`", "`.json`")
+    return _table("The whole command, from outside", head, rows)
 
 
-def _command_row(series: Series) -> list[str]:
-    bare = _values(series, BARE, _wall)
+def _command_rows(series: Series) -> Iterator[list[str]]:
+    for tool, samples in series.samples.items():
+        bare, under = map(_wall, _pairs(series, tool))
+        yield [
+            *(f"`{series.workload.name}`", series.python.minor, tool, figures.time(figures.figure(under))),
+            _noise(bare) if tool == BARE.name else figures.ratio(figures.ratios(bare, under)),
+            figures.time(figures.median([sample.cpu_ns for sample in samples])),
+            figures.size(figures.median([sample.peak_bytes for sample in samples])),
+            *(_file(samples, extension) for extension in (".ctrace", ".json")),
+        ]
+
+
+def _file(samples: Sequence[Sample], extension: str) -> str:
+    sizes = [sample.sizes[extension] for sample in samples if extension in sample.sizes]
+    return figures.size(figures.median(sizes)) if sizes else _NONE
+
+
+def _noise(bare: Sequence[float]) -> str:
     noise = figures.noise(bare)
-    row = [f"`{series.workload.name}`", series.python.minor, figures.time(figures.figure(bare))]
-    row.append(figures.ratio(noise) if noise else _NONE)
-    return row + [cell for tool in (CONCTRACE, VIZTRACER) for cell in _beside_bare(series, tool, _wall)]
+    return figures.ratio(noise) if noise else _NONE
 
 
-def _resources(all_series: Sequence[Series]) -> str:
-    head = (
-        "workload", "Python", "`.ctrace`", "`.json`", "viztracer's `.json`",
-        "peak: bare", "conctrace", "viztracer", "CPU time: bare", "conctrace", "viztracer",
-    )  # fmt: skip
-    return _table("Files, memory, CPU time", head, map(_resource_row, all_series))
-
-
-def _resource_row(series: Series) -> list[str]:
-    def size(tool: str, extension: str) -> str:
-        return _middle(series, tool, lambda sample: sample.sizes.get(extension, 0), figures.size)
-
-    tools = (BARE, CONCTRACE, VIZTRACER)
-    return [
-        f"`{series.workload.name}`",
-        series.python.minor,
-        *(size(CONCTRACE, ".ctrace"), size(CONCTRACE, ".json"), size(VIZTRACER, ".json")),
-        *(_middle(series, tool, lambda sample: sample.peak_bytes, figures.size) for tool in tools),
-        *(_middle(series, tool, lambda sample: sample.cpu_ns, figures.time) for tool in tools),
-    ]
-
-
-def _wall(sample: Sample) -> float:
-    return sample.wall_ns
-
-
-def _per_operation(sample: Sample) -> float:
-    return sample.loop_ns / sample.operations
-
-
-def _values(series: Series, tool: str, value: Callable[[Sample], float]) -> list[float]:
-    return [value(sample) for sample in series.samples[tool]]
-
-
-def _added(series: Series, tool: str, value: Callable[[Sample], float]) -> Figure:
-    return figures.differences(_values(series, BARE, value), _values(series, tool, value))
-
-
-def _beside_bare(series: Series, tool: str, value: Callable[[Sample], float]) -> tuple[str, str]:
-    """What the tool adds to this time, and how many times the bare time it is."""
-    if tool not in series.samples:
-        return _NONE, _NONE
-    ratio = figures.ratios(_values(series, BARE, value), _values(series, tool, value))
-    return figures.time(_added(series, tool, value)), figures.ratio(ratio)
-
-
-def _middle(series: Series, tool: str, value: Callable[[Sample], float], write: Callable[[Figure], str]) -> str:
-    return write(figures.median(_values(series, tool, value))) if tool in series.samples else _NONE
+def _pairs(series: Series, tool: str) -> tuple[Sequence[Sample], Sequence[Sample]]:
+    """The rounds under this tool, and the bare ones of the same rounds before them."""
+    under = series.samples[tool]
+    return series.samples[BARE.name][: len(under)], under
 
 
 def _table(title: str, head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -1,4 +1,4 @@
-"""What is compared: the bare program, conctrace, viztracer; how each is called, and what it leaves."""
+"""What is compared: the bare program, conctrace with its recorders, viztracer; how each is called, and what it leaves."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ if TYPE_CHECKING:
 
     from .workloads import Workload
 
-BARE, CONCTRACE, VIZTRACER = "bare", "conctrace", "viztracer"
+VALGRIND = "/usr/bin/valgrind"
+#: Counts the instructions of one process, not of its children, and tells the sum on stderr.
+_COUNTING = [VALGRIND, "--tool=callgrind", "--callgrind-out-file=/dev/null"]
 
 
 @dataclass(frozen=True)
@@ -21,15 +23,19 @@ class Tool:
     name: str
     #: the command that runs `program` with this Python and leaves its files in the folder
     command: Callable[[str, Workload, list[str], str], list[str]]
+    #: of conctrace: which recorder is to run
+    recorder: str = ""
 
 
-def _bare(python: str, _workload: Workload, program: list[str], _folder: str) -> list[str]:
-    return [python, *program]
+def _bare(python: str, workload: Workload, program: list[str], _folder: str) -> list[str]:
+    return [*(_COUNTING if workload.counted else ()), python, *program]
 
 
 def _conctrace(python: str, workload: Workload, program: list[str], folder: str) -> list[str]:
     outputs = [word for extension in workload.outputs for word in ("-o", os.path.join(folder, "x" + extension))]
-    return [*_script(python, "conctrace"), "run", *outputs, *program]
+    # Counted is the program alone: valgrind is what conctrace runs.
+    target = [*_COUNTING, python, *program] if workload.counted else program
+    return [*_script(python, "conctrace"), "run", *outputs, *target]
 
 
 def _viztracer(python: str, _workload: Workload, program: list[str], folder: str) -> list[str]:
@@ -43,4 +49,7 @@ def _script(python: str, name: str) -> list[str]:
     return [script] if os.access(script, os.X_OK) else [python, "-m", name]
 
 
-TOOLS: tuple[Tool, ...] = (Tool(BARE, _bare), Tool(CONCTRACE, _conctrace), Tool(VIZTRACER, _viztracer))
+BARE = Tool("bare", _bare)
+#: The one first that conctrace chooses where it is there.
+RECORDERS = {name: Tool(f"conctrace, {name}", _conctrace, name) for name in ("native", "python")}
+VIZTRACER = Tool("viztracer", _viztracer)

@@ -1,4 +1,4 @@
-"""The workloads, in one table: which program, how often, and what a trace of it must hold."""
+"""The workloads, in one table: which program, how often, what a trace of it must hold, and what it may cost."""
 
 from __future__ import annotations
 
@@ -6,6 +6,17 @@ import os
 from dataclasses import dataclass, field
 
 PROGRAMS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "programs")
+
+
+@dataclass(frozen=True)
+class Target:
+    """A ceiling for one figure of a workload."""
+
+    #: name in `table.FIGURES`
+    figure: str
+    limit: float
+    #: the recorder it was set for; "" for both
+    recorder: str = "native"
 
 
 @dataclass(frozen=True)
@@ -22,13 +33,23 @@ class Workload:
     arguments: tuple[str, ...] = ()
     #: what a trace must hold: name in `counts` → how many for each of `size`
     holds: dict[str, int] = field(default_factory=dict)
+    #: … and how many besides, whatever the size
+    besides: dict[str, int] = field(default_factory=dict)
+    #: what a trace must hold at least: name in `counts` → how many for each of `size`
+    least: dict[str, float] = field(default_factory=dict)
+    targets: tuple[Target, ...] = ()
     #: extensions of what conctrace is asked to write
     outputs: tuple[str, ...] = (".ctrace", ".json")
-    #: ceiling that issue and design set for what conctrace adds, in ns: to an operation, or to the whole command
-    target_ns: int | None = None
+    #: instructions are counted instead of time taken, in runs of this size and of four times this size
+    counted: bool = False
+    #: whether viztracer can be asked the same
+    compared: bool = True
+    #: run only when it is asked for by name
+    optional: bool = False
 
     @property
-    def is_lock(self) -> bool:
+    def sums_holds(self) -> bool:
+        """Whether all holds together fit into the program's loop."""
         return "holds" in self.holds
 
     def scaled(self, scale: float) -> int:
@@ -41,41 +62,63 @@ class Workload:
 
     def expected(self, size: int) -> dict[str, int]:
         """What a trace of a run of this size must hold."""
-        return {name: each * size for name, each in self.holds.items()}
+        return {name: each * size + self.besides.get(name, 0) for name, each in self.holds.items()}
+
+
+def _lock(name: str, way: str, says: str, limit: float, size: int = 1_000_000, *, optional: bool = False) -> Workload:
+    """The same so often on one lock that the trace and the memory say whether each time leaves something."""
+    targets = (
+        Target("ratio", limit), Target("adds", 1_500, "python"), Target("trace", 300_000, ""), Target("grown", 1_500_000, ""),
+    )  # fmt: skip
+    return Workload(
+        name, "lock.py", "{size:,} times " + says + ", by one thread", "acquire or release", size, (way,),
+        {"holds": 1, "timed_holds": 0}, {"holds": 200, "timed_holds": 200}, targets=targets,
+        compared=not optional, optional=optional,
+    )  # fmt: skip
 
 
 WORKLOADS: tuple[Workload, ...] = (
-    Workload(
-        "lock", "lock.py", "{size:,} times `with lock: pass`, by one thread", "acquire or release",
-        1_000_000, ("with",), {"holds": 1}, target_ns=1_500,
-    ),
-    Workload(
-        "lock_calls", "lock.py", "{size:,} times `lock.acquire()`, `lock.release()`", "acquire or release",
-        1_000_000, ("calls",), {"holds": 1}, target_ns=1_500,
-    ),
-    Workload(
-        "rlock", "lock.py", "{size:,} times `with rlock: pass`", "acquire or release",
-        1_000_000, ("rlock",), {"holds": 1}, target_ns=1_500,
-    ),
+    _lock("lock", "with", "`with lock: pass`", 0.9),
+    _lock("lock_calls", "calls", "`lock.acquire()`, `lock.release()`", 1.0),
+    _lock("rlock", "rlock", "`with rlock: pass`", 1.0),
+    _lock("rlock_calls", "rlock_calls", "`rlock.acquire()`, `rlock.release()`", 1.0),
+    _lock("lock_billion", "with", "`with lock: pass`", 0.9, 1_000_000_000, optional=True),
     Workload(
         "lock_budget", "lock_budget.py", "the first 1,000 `with lock: pass` of each of {size:,} locks, recorded one by one",
         "acquire or release", 50, (), {"holds": 1_000, "recorded": 1_000},
     ),
     Workload(
         "contended", "contended.py", "four threads, each {size:,} times `with lock: total += sum(range(20))`",
-        "acquire or release", 50_000, (), {"holds": 4},
+        "acquire or release", 50_000, ("sum",), {"holds": 4},
+    ),
+    Workload(
+        "contended_count", "contended.py", "four threads, each {size:,} times and four times that `with lock: total += 1`; "
+        "counted are instructions", "acquire or release", 2_000, ("add",), {"holds": 4}, least={"waits": 1e-3}, targets=(Target("ratio", 1.1),),
+        outputs=(".ctrace",), counted=True, compared=False,
     ),
     Workload(
         "threads", "threads.py", "{size:,} times `Thread`, `start`, `join`", "thread",
-        2_000, (), {"threads": 1},
+        2_000, (), {"threads": 1}, targets=(Target("ratio", 1.1),),
     ),
     Workload(
         "forks", "forks.py", "{size:,} times `os.fork` and `waitpid` of a child that calls `os._exit`", "child",
-        500, (), {"processes": 1},
+        500, (), {"processes": 1}, targets=(Target("ratio", 1.1),),
     ),
     Workload(
         "processes", "processes.py", "{size:,} times `multiprocessing.Process`, `start`, `join`, by fork", "process",
         20, (), {"processes": 1},
+    ),
+    Workload(
+        "python", "children.py", "{size:,} times `subprocess.run` of a Python that imports threading and multiprocessing",
+        "child", 40, ("import threading, multiprocessing",), {"processes": 1}, targets=(Target("adds", 8e6),),
+    ),
+    Workload(
+        "python_pass", "children.py", "{size:,} times `subprocess.run` of a Python that imports nothing", "child",
+        40, ("pass",), {"processes": 1}, targets=(Target("adds", 4e6),),
+    ),
+    Workload(
+        "emit", "emit.py", "{size:,} records stored from Python; bare: as many calls of `operator.index`", "record",
+        200_000, (), {"instants": 1}, targets=(Target("adds", 80),), outputs=(".ctrace",), compared=False,
     ),
     Workload(
         "spans", "spans.py", "{size:,} times `with conctrace.span('step'): pass`", "span",
@@ -83,7 +126,7 @@ WORKLOADS: tuple[Workload, ...] = (
     ),
     Workload(
         "empty", "empty.py", "an empty script; written are a trace and JSON", "",
-        holds={"processes": 0, "threads": 0}, target_ns=120_000_000,
+        holds={"processes": 0, "threads": 0}, targets=(Target("command", 120e6, ""),),
     ),
     Workload(
         "empty_report", "empty.py", "an empty script; written is the report's page, too", "",
@@ -93,6 +136,6 @@ WORKLOADS: tuple[Workload, ...] = (
 
 
 def named(names: list[str]) -> tuple[Workload, ...]:
-    """The workloads of these names, all without one; KeyError for a name that is not there."""
+    """The workloads of these names, without one all that are not optional; KeyError for a name that is not there."""
     known = {workload.name: workload for workload in WORKLOADS}
-    return tuple(known[name] for name in names) if names else WORKLOADS
+    return tuple(known[name] for name in names) or tuple(each for each in WORKLOADS if not each.optional)

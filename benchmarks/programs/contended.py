@@ -1,4 +1,8 @@
-"""Four threads want one lock all the time, and do a little while they have it: ``contended.py COUNT``, for each."""
+"""Four threads want one lock all the time: ``contended.py sum|add COUNT``, for each.
+
+With ``sum`` they do a little while they have it, so that others come and wait on any machine; with ``add`` next to nothing, so
+that little but the lock is measured.
+"""
 
 from __future__ import annotations
 
@@ -8,19 +12,26 @@ import time
 
 THREADS = 4
 
-count = int(sys.argv[1])
+way, count = sys.argv[1], int(sys.argv[2])
 lock = threading.Lock()
 total = 0
 
 
-def work() -> None:
+def do_a_little() -> None:
     global total
     for _ in range(count):
         with lock:
             total += sum(range(20))
 
 
-threads = [threading.Thread(target=work) for _ in range(THREADS)]
+def add() -> None:
+    global total
+    for _ in range(count):
+        with lock:
+            total += 1
+
+
+threads = [threading.Thread(target={"sum": do_a_little, "add": add}[way]) for _ in range(THREADS)]
 began = time.monotonic_ns()
 for thread in threads:
     thread.start()
