@@ -1,0 +1,264 @@
+/* What the parts of the native recorder share: the state of this process, and what is hot enough to be inline.
+ *
+ * The files' layout is that of `conctrace.events.layout`, by way of schema.h; the Python twin beside this folder writes
+ * the same bytes.
+ */
+#ifndef CT_CORE_H
+#define CT_CORE_H
+
+#include "gil.h"
+
+#include <sched.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <time.h>
+
+#include "schema.h"
+
+#define ct_likely(x) __builtin_expect(!!(x), 1)
+#define ct_unlikely(x) __builtin_expect(!!(x), 0)
+
+/* States of the word that every kind of fork wipes. */
+enum { CT_WIPED = 0, CT_RECORDING = 1, CT_OFF = 2 };
+
+enum ct_table { CT_THREADS, CT_TOTALS, CT_OBJECTS, CT_TABLES };
+
+struct ct_segment {
+    struct ct_record *slots;
+    uint64_t limit;
+    _Atomic uint64_t next;
+    size_t size;
+    uint32_t seq;
+};
+
+/* This process's recorder: one image at a time (see `ct_image_start`). */
+struct ct_state {
+    _Atomic uint32_t *wipe; /* CT_WIPED, …; on a page of its own */
+    uint32_t epoch;         /* counts images and sessions: what belongs to an earlier one is known by it */
+    uint32_t session;       /* counts sessions: numbers of an earlier one mean nothing */
+    uint32_t images;        /* of this session: 1 in the process that began it, more in its forked children */
+    uint32_t forks;         /* images begun because of a fork */
+    uint32_t next_number;
+    uint32_t next_thread;
+    struct ct_segment segment; /* slots NULL: none yet */
+    uint64_t no_room_until;
+    uint64_t *live; /* live page */
+    uint64_t nonce;
+    uint64_t born;
+    uint8_t *control;
+    uint32_t detail;
+    bool values;
+    uint64_t cap_process;
+    uint64_t cap_session;
+    /* Individual records of short operations that are left in this second, and its end. */
+    uint64_t budget_until;
+    uint32_t budget_left;
+    uint32_t budget_first; /* left for each lock and thread before that counts */
+    char folder[4096];
+    char *command;
+    size_t command_size;
+    uint32_t role;
+};
+
+extern struct ct_state ct __attribute__((visibility("hidden")));
+
+#define CT_NEVER ((uint64_t)1 << 62)
+
+static inline uint64_t
+ct_clock(clockid_t clock)
+{
+    struct timespec now;
+    clock_gettime(clock, &now);
+    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+static inline uint64_t
+ct_now(void)
+{
+    return ct_clock(CLOCK_MONOTONIC);
+}
+
+/* files.c: the session's files ------------------------------------------------------------------------------- */
+
+/* A new file of `size` zero bytes with room for them on disk, mapped; NULL and errno when that cannot be. No descriptor
+ * stays open, and no file is left behind when it fails. */
+void *ct_create_mapped(const char *path, size_t size);
+int ct_open_control(const char *folder);             /* -1 and errno */
+int ct_collector_is_alive(void);                     /* 1, 0, or -1: cannot be known right now */
+int ct_live_page(uint64_t parent, uint32_t inherited_below); /* makes this image's; -1 and errno */
+_Atomic uint32_t *ct_wiped_on_fork_word(void);       /* NULL and errno */
+uint64_t ct_run_queue_ns(void);
+
+static inline void
+ct_count(unsigned offset, uint64_t by)
+{
+    ct.live[offset / 8] += by;
+}
+
+/* image.c: from birth to end ---------------------------------------------------------------------------------- */
+
+int ct_start(const char *folder, uint32_t role, const char *command, size_t command_size); /* -1 and errno */
+bool ct_reopen_in_child(void);
+void ct_switch_off(const char *reason);
+
+/* Whether this process records; after a fork this makes the child an image of its own. */
+static inline bool
+ct_alive(void)
+{
+    uint32_t state = atomic_load_explicit(ct.wipe, memory_order_relaxed);
+    return ct_likely(state == CT_RECORDING) || (state == CT_WIPED && ct_reopen_in_child());
+}
+
+/* Whether it records, without opening anything: for code that must not run long, or has not the GIL. */
+static inline bool
+ct_recording(void)
+{
+    return atomic_load_explicit(ct.wipe, memory_order_relaxed) == CT_RECORDING;
+}
+
+/* segments.c: records ------------------------------------------------------------------------------------------ */
+
+struct ct_record *ct_reserve_elsewhere(uint32_t slots);
+
+/* Room for so many records in a row, or NULL (counted). */
+static inline struct ct_record *
+ct_reserve(uint32_t slots)
+{
+    if (ct_likely(ct.segment.slots != NULL)) {
+        uint64_t slot = atomic_fetch_add_explicit(&ct.segment.next, slots, memory_order_relaxed);
+        if (ct_likely(slot + slots <= ct.segment.limit)) {
+            return ct.segment.slots + slot;
+        }
+    }
+    return ct_reserve_elsewhere(slots);
+}
+
+/* The kind, last: from now on the record counts. */
+static inline void
+ct_finish(struct ct_record *record, uint8_t kind)
+{
+    atomic_store_explicit((_Atomic uint8_t *)&record->kind, kind, memory_order_release);
+}
+
+/* Store a record (its `core` is filled in here). */
+static inline void
+ct_store(const struct ct_record *record)
+{
+    struct ct_record *slot = ct_reserve(1);
+    if (slot == NULL) {
+        return;
+    }
+    struct ct_record copy = *record;
+    copy.core = (uint16_t)sched_getcpu();
+    copy.kind = 0;
+    *slot = copy;
+    ct_finish(slot, record->kind);
+}
+
+struct ct_text {
+    const char *bytes;
+    size_t size;
+};
+
+/* Store a definition; its payload is these fields. */
+void ct_define(uint8_t definition, uint32_t number, const struct ct_text *fields, size_t count);
+/* The same with numbers for fields. */
+void ct_define_numbers(uint8_t definition, uint32_t number, const uint64_t *fields, size_t count);
+
+static inline uint32_t
+ct_new_number(void)
+{
+    return ct.next_number++;
+}
+
+/* tables.c: entries in the shared mapping ------------------------------------------------------------------------ */
+
+uint8_t *ct_take_entry(enum ct_table table); /* all zero; NULL: no room */
+void ct_give_entry(enum ct_table table, uint8_t *entry);
+void ct_forget_tables(void); /* they are another image's */
+
+/* sites.c: places in the program ---------------------------------------------------------------------------------- */
+
+/* What is known of a code object's file. */
+enum { CT_OWN = 1, CT_LIBRARY = 2, CT_QUEUE = 4 };
+
+static inline int
+ct_lasti(PyFrameObject *frame)
+{
+#if PY_VERSION_HEX >= 0x030B0000
+    return PyFrame_GetLasti(frame);
+#else
+    return frame->f_lasti;
+#endif
+}
+
+int ct_sites_init(void); /* -1 with an exception */
+void ct_forget_sites(void);
+int ct_code_flags(PyCodeObject *code);
+uint32_t ct_site(PyFrameObject *frame);               /* 0: no room, or no frame */
+uint32_t ct_site_of(PyFrameObject *frame, PyCodeObject *code, int lasti);
+uint32_t ct_stack(PyFrameObject *frame);              /* from `frame` outwards; 0: nothing there, or no room */
+struct ct_text ct_utf8(PyObject *text, PyObject **owner); /* borrowed from *owner, which may be NULL; clears errors */
+
+/* threads.c: what is known of each thread -------------------------------------------------------------------------- */
+
+struct ct_wait {
+    uint64_t since, other;
+    int64_t value;
+    uint32_t thing, stack, kind;
+};
+
+struct ct_lock;
+struct ct_cell;
+
+struct ct_thread {
+    uint32_t epoch, index;
+    int64_t thing;    /* number of its Thread object; -1 once its end is recorded */
+    bool gone;        /* the thread has ended, and still holds locks */
+    bool entry_taken; /* or tried */
+    uint8_t *entry;
+    uint64_t wait_seq;
+    uint64_t last_reading;
+    struct ct_wait *waits;
+    uint32_t waits_count, waits_room;
+    struct ct_lock **held; /* outermost first */
+    uint32_t held_count, held_room;
+    struct ct_cell **cells; /* buckets */
+    uint32_t cells_count, cells_mask;
+    PyObject *name;
+};
+
+extern __thread struct ct_thread *ct_this_thread __attribute__((visibility("hidden"), tls_model("initial-exec")));
+
+struct ct_thread *ct_meet(void);
+
+/* The current thread, announced if nobody has; NULL: no memory. Only while `ct_alive()`. */
+static inline struct ct_thread *
+ct_here(void)
+{
+    struct ct_thread *thread = ct_this_thread;
+    return ct_likely(thread != NULL && thread->epoch == ct.epoch) ? thread : ct_meet();
+}
+
+struct ct_thread *ct_thread_begins(PyObject *name, bool daemon, uint32_t thing, uint8_t outcome);
+void ct_thread_ends(PyObject *name, bool daemon);
+void ct_free_thread(struct ct_thread *thread);
+bool ct_wait_begins(struct ct_thread *thread, const struct ct_wait *wait);
+struct ct_wait ct_wait_ends(struct ct_thread *thread); /* of the innermost wait; there must be one */
+void ct_push_held_slow(struct ct_thread *thread, struct ct_lock *lock);
+void ct_drop_held(struct ct_thread *thread, struct ct_lock *lock);
+/* CPU time and run-queue delay, read at most every 5 ms; else 0 and 0. */
+void ct_reading(struct ct_thread *thread, uint64_t now, struct ct_record *record);
+
+/* locks.c ------------------------------------------------------------------------------------------------------------ */
+
+int ct_locks_init(PyObject *stdlib); /* -1 with an exception */
+void ct_close_cells(struct ct_thread *thread);
+uint64_t ct_held_since(const struct ct_lock *lock);
+uint64_t ct_held_word(const struct ct_lock *lock);
+PyObject *ct_new_lock(PyFrameObject *frame, bool recursive);
+extern PyTypeObject ct_lock_type __attribute__((visibility("hidden")));
+extern PyTypeObject ct_rlock_type __attribute__((visibility("hidden")));
+
+#endif

@@ -1,0 +1,472 @@
+/* `conctrace.recorder._recorder`: the native recorder as Python sees it; `_recorder.pyi` has the signatures.
+ *
+ * All arguments are positional. There is one recorder in a process; the type holds no state of its own.
+ */
+#include "core.h"
+
+#include <string.h>
+#include <errno.h>
+
+static PyObject *texts; /* str → number, of this session */
+
+enum { TEXTS_MAX = 100000 };
+
+static int
+check_count(const char *name, Py_ssize_t count, Py_ssize_t least, Py_ssize_t most)
+{
+    if (count < least || count > most) {
+        PyErr_Format(PyExc_TypeError, "%s takes %zd to %zd arguments, not %zd", name, least, most, count);
+        return -1;
+    }
+    return 0;
+}
+
+/* Argument number `at`, or `otherwise` where it is missing; wraps like a C cast. */
+static inline uint64_t
+word(PyObject *const *args, Py_ssize_t count, Py_ssize_t at, uint64_t otherwise)
+{
+    return at < count ? PyLong_AsUnsignedLongLongMask(args[at]) : otherwise;
+}
+
+static PyFrameObject *
+frame_or_null(PyObject *argument)
+{
+    return PyFrame_Check(argument) ? (PyFrameObject *)argument : NULL;
+}
+
+/* Every method ends so: None, unless an argument was no number. */
+static inline PyObject *
+done(void)
+{
+    if (ct_unlikely(PyErr_Occurred() != NULL)) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+static int
+recorder_init(PyObject *Py_UNUSED(self), PyObject *args, PyObject *Py_UNUSED(names))
+{
+    PyObject *folder;
+    unsigned int role;
+    const char *command;
+    Py_ssize_t size;
+    if (!PyArg_ParseTuple(args, "O&Iy#", PyUnicode_FSConverter, &folder, &role, &command, &size)) {
+        return -1;
+    }
+    int failed = ct_start(PyBytes_AS_STRING(folder), role, command, (size_t)size);
+    if (failed) {
+        PyErr_SetFromErrnoWithFilename(PyExc_OSError, PyBytes_AS_STRING(folder));
+    }
+    else {
+        PyDict_Clear(texts);
+    }
+    Py_DECREF(folder);
+    return failed;
+}
+
+/* Records ------------------------------------------------------------------------------------------------------------- */
+
+static PyObject *
+emit(PyObject *Py_UNUSED(self), PyObject *const *args, Py_ssize_t count)
+{
+    if (ct_unlikely(check_count("emit", count, 2, 8)) || ct_unlikely(!ct_alive())) {
+        return done();
+    }
+    struct ct_thread *thread = ct_here();
+    struct ct_record record = {
+        .kind = (uint8_t)word(args, count, 0, 0),
+        .time = word(args, count, 1, 0),
+        .duration = word(args, count, 2, 0),
+        .object = (uint32_t)word(args, count, 3, 0),
+        .other = word(args, count, 4, 0),
+        .value = (int64_t)word(args, count, 5, 0),
+        .stack = (uint32_t)word(args, count, 6, 0),
+        .outcome = (uint8_t)word(args, count, 7, 0),
+        .thread = thread == NULL ? 0 : thread->index,
+    };
+    if (ct_unlikely(PyErr_Occurred() != NULL)) {
+        return NULL;
+    }
+    ct_store(&record);
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+call(PyObject *Py_UNUSED(self), PyObject *const *args, Py_ssize_t count)
+{
+    if (check_count("call", count, 3, 7) || !ct_alive()) {
+        return done();
+    }
+    uint64_t now = ct_now();
+    struct ct_thread *thread = ct_here();
+    uint64_t began = word(args, count, 1, 0);
+    struct ct_record record = {
+        .kind = (uint8_t)word(args, count, 0, 0),
+        .time = began,
+        .duration = now - began,
+        .stack = ct_stack(frame_or_null(args[2])),
+        .object = (uint32_t)word(args, count, 3, 0),
+        .other = word(args, count, 4, 0),
+        .value = (int64_t)word(args, count, 5, 0),
+        .outcome = (uint8_t)word(args, count, 6, 0),
+        .thread = thread == NULL ? 0 : thread->index,
+    };
+    if (PyErr_Occurred()) {
+        return NULL;
+    }
+    ct_store(&record);
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+begin_wait(PyObject *Py_UNUSED(self), PyObject *const *args, Py_ssize_t count)
+{
+    if (check_count("begin_wait", count, 3, 5)) {
+        return NULL;
+    }
+    struct ct_thread *thread = ct_alive() ? ct_here() : NULL;
+    if (thread == NULL) {
+        return PyLong_FromLong(0);
+    }
+    struct ct_wait wait = {
+        .since = ct_now(),
+        .kind = (uint32_t)word(args, count, 0, 0),
+        .thing = (uint32_t)word(args, count, 1, 0),
+        .other = word(args, count, 3, 0),
+        .value = (int64_t)word(args, count, 4, 0),
+    };
+    if (PyErr_Occurred()) {
+        return NULL;
+    }
+    wait.stack = ct_stack(frame_or_null(args[2]));
+    return PyLong_FromUnsignedLong(ct_wait_begins(thread, &wait) ? ct.epoch : 0);
+}
+
+static PyObject *
+end_wait(PyObject *Py_UNUSED(self), PyObject *const *args, Py_ssize_t count)
+{
+    if (check_count("end_wait", count, 2, 4)) {
+        return NULL;
+    }
+    uint64_t now = ct_now();
+    uint64_t token = word(args, count, 0, 0);
+    if (!ct_alive() || token != ct.epoch) {
+        return done(); /* nothing was shown, or this is a child, forked in a signal's handler meanwhile */
+    }
+    struct ct_thread *thread = ct_here();
+    if (thread == NULL || thread->waits_count == 0) {
+        return done();
+    }
+    struct ct_wait wait = ct_wait_ends(thread);
+    struct ct_record record = {
+        .kind = (uint8_t)wait.kind,
+        .time = wait.since,
+        .duration = now - wait.since,
+        .object = wait.thing,
+        .stack = wait.stack,
+        .outcome = (uint8_t)word(args, count, 1, 0),
+        .other = count > 2 && args[2] != Py_None ? word(args, count, 2, 0) : wait.other,
+        .value = count > 3 && args[3] != Py_None ? (int64_t)word(args, count, 3, 0) : wait.value,
+        .thread = thread->index,
+    };
+    if (PyErr_Occurred()) {
+        return NULL;
+    }
+    ct_reading(thread, now, &record);
+    ct_store(&record);
+    Py_RETURN_NONE;
+}
+
+/* Definitions ---------------------------------------------------------------------------------------------------------- */
+
+static PyObject *
+define(PyObject *Py_UNUSED(self), PyObject *const *args, Py_ssize_t count)
+{
+    enum { MOST = 8 };
+    if (check_count("define", count, 3, 3)) {
+        return NULL;
+    }
+    uint8_t definition = (uint8_t)word(args, count, 0, 0);
+    uint32_t number = (uint32_t)word(args, count, 1, 0);
+    if (PyErr_Occurred() || !PyTuple_Check(args[2]) || PyTuple_GET_SIZE(args[2]) > MOST) {
+        PyErr_SetString(PyExc_TypeError, "define takes two numbers and a tuple of at most 8 fields");
+        return NULL;
+    }
+    PyObject *owners[MOST];
+    struct ct_text fields[MOST];
+    Py_ssize_t size = PyTuple_GET_SIZE(args[2]);
+    for (Py_ssize_t i = 0; i < size; i++) {
+        fields[i] = ct_utf8(PyTuple_GET_ITEM(args[2], i), &owners[i]);
+    }
+    ct_define(definition, number, fields, (size_t)size);
+    for (Py_ssize_t i = 0; i < size; i++) {
+        Py_XDECREF(owners[i]);
+    }
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+number(PyObject *Py_UNUSED(self), PyObject *Py_UNUSED(ignored))
+{
+    return PyLong_FromUnsignedLong(ct_new_number());
+}
+
+static PyObject *
+text(PyObject *Py_UNUSED(self), PyObject *argument)
+{
+    PyObject *known = PyUnicode_CheckExact(argument) ? PyDict_GetItemWithError(texts, argument) : NULL;
+    if (known != NULL) {
+        return Py_NewRef(known);
+    }
+    if (PyErr_Occurred() || !ct_alive()) {
+        return PyErr_Occurred() ? NULL : PyLong_FromLong(0);
+    }
+    PyObject *owner, *result = PyLong_FromUnsignedLong(ct_new_number());
+    if (result == NULL) {
+        return NULL;
+    }
+    struct ct_text field = ct_utf8(argument, &owner);
+    ct_define(CT_DEFINE_TEXT, (uint32_t)PyLong_AsUnsignedLong(result), &field, 1);
+    Py_XDECREF(owner);
+    if (PyUnicode_CheckExact(argument) && PyDict_GET_SIZE(texts) < TEXTS_MAX && PyDict_SetItem(texts, argument, result)) {
+        PyErr_Clear(); /* it will be defined once more */
+    }
+    return result;
+}
+
+static PyObject *
+site(PyObject *Py_UNUSED(self), PyObject *frame)
+{
+    return PyLong_FromUnsignedLong(ct_alive() ? ct_site(frame_or_null(frame)) : 0);
+}
+
+static PyObject *
+stack(PyObject *Py_UNUSED(self), PyObject *frame)
+{
+    return PyLong_FromUnsignedLong(ct_alive() ? ct_stack(frame_or_null(frame)) : 0);
+}
+
+/* Threads ----------------------------------------------------------------------------------------------------------------- */
+
+static PyObject *
+meet(PyObject *Py_UNUSED(self), PyObject *Py_UNUSED(ignored))
+{
+    if (ct_alive()) {
+        ct_here();
+    }
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+thread_begins(PyObject *Py_UNUSED(self), PyObject *const *args, Py_ssize_t count)
+{
+    if (check_count("thread_begins", count, 3, 4)) {
+        return NULL;
+    }
+    uint32_t thing = (uint32_t)word(args, count, 2, 0);
+    uint8_t outcome = (uint8_t)word(args, count, 3, 0);
+    if (!PyErr_Occurred() && ct_alive()) {
+        ct_thread_begins(args[0], args[1] == Py_True, thing, outcome);
+    }
+    return done();
+}
+
+static PyObject *
+thread_ends(PyObject *Py_UNUSED(self), PyObject *const *args, Py_ssize_t count)
+{
+    if (check_count("thread_ends", count, 2, 2)) {
+        return NULL;
+    }
+    if (ct_alive()) {
+        ct_thread_ends(args[0], args[1] == Py_True);
+    }
+    Py_RETURN_NONE;
+}
+
+/* The recorder itself -------------------------------------------------------------------------------------------------------- */
+
+static const struct {
+    const char *name;
+    unsigned offset;
+} counters[] = {
+    {"records", CT_LIVE_RECORDS},
+    {"dropped", CT_LIVE_DROPPED},
+    {"errors", CT_LIVE_ERRORS},
+    {"stacks_dropped", CT_LIVE_STACKS_DROPPED},
+    {"held_dropped", CT_LIVE_HELD_DROPPED},
+    {"totals_dropped", CT_LIVE_TOTALS_DROPPED},
+};
+
+static PyObject *
+count_(PyObject *Py_UNUSED(self), PyObject *const *args, Py_ssize_t count)
+{
+    if (check_count("count", count, 1, 2)) {
+        return NULL;
+    }
+    uint64_t by = word(args, count, 1, 1);
+    const char *name = PyUnicode_AsUTF8(args[0]);
+    if (PyErr_Occurred()) {
+        return NULL;
+    }
+    for (size_t i = 0; i < sizeof counters / sizeof *counters; i++) {
+        if (strcmp(name, counters[i].name) == 0) {
+            if (ct_recording()) {
+                ct_count(counters[i].offset, by);
+            }
+            Py_RETURN_NONE;
+        }
+    }
+    return PyErr_Format(PyExc_ValueError, "no such counter: %s", name);
+}
+
+static PyObject *
+switch_off(PyObject *Py_UNUSED(self), PyObject *reason)
+{
+    PyObject *owner;
+    ct_utf8(reason, &owner);
+    ct_switch_off(owner == NULL ? "?" : PyBytes_AS_STRING(owner));
+    Py_XDECREF(owner);
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+exits(PyObject *Py_UNUSED(self), PyObject *time)
+{
+    uint64_t now = word(&time, 1, 0, 0);
+    if (!PyErr_Occurred() && ct_recording()) {
+        ct.live[CT_LIVE_ENDED / 8] = now;
+    }
+    return done();
+}
+
+static PyObject *
+make(PyObject *frame, bool recursive)
+{
+    if (!PyFrame_Check(frame)) {
+        PyErr_SetString(PyExc_TypeError, "not a frame");
+        return NULL;
+    }
+    return ct_new_lock((PyFrameObject *)frame, recursive);
+}
+
+static PyObject *
+new_lock(PyObject *Py_UNUSED(self), PyObject *frame)
+{
+    return make(frame, false);
+}
+
+static PyObject *
+new_rlock(PyObject *Py_UNUSED(self), PyObject *frame)
+{
+    return make(frame, true);
+}
+
+static PyObject *
+get_alive(PyObject *Py_UNUSED(self), void *Py_UNUSED(closure))
+{
+    return PyBool_FromLong(ct_alive());
+}
+
+static PyObject *
+get_detail(PyObject *Py_UNUSED(self), void *Py_UNUSED(closure))
+{
+    return PyLong_FromUnsignedLong(ct.detail);
+}
+
+static PyObject *
+get_values(PyObject *Py_UNUSED(self), void *Py_UNUSED(closure))
+{
+    return PyBool_FromLong(ct.values);
+}
+
+static PyObject *
+get_epoch(PyObject *Py_UNUSED(self), void *Py_UNUSED(closure))
+{
+    return PyLong_FromUnsignedLong(ct.epoch);
+}
+
+#define METHOD(name, function, flags) {name, (PyCFunction)(void (*)(void))function, flags, NULL}
+
+static PyMethodDef recorder_methods[] = {
+    METHOD("emit", emit, METH_FASTCALL),
+    METHOD("call", call, METH_FASTCALL),
+    METHOD("begin_wait", begin_wait, METH_FASTCALL),
+    METHOD("end_wait", end_wait, METH_FASTCALL),
+    METHOD("define", define, METH_FASTCALL),
+    METHOD("number", number, METH_NOARGS),
+    METHOD("text", text, METH_O),
+    METHOD("site", site, METH_O),
+    METHOD("stack", stack, METH_O),
+    METHOD("meet", meet, METH_NOARGS),
+    METHOD("thread_begins", thread_begins, METH_FASTCALL),
+    METHOD("thread_ends", thread_ends, METH_FASTCALL),
+    METHOD("count", count_, METH_FASTCALL),
+    METHOD("switch_off", switch_off, METH_O),
+    METHOD("exits", exits, METH_O),
+    METHOD("new_lock", new_lock, METH_O),
+    METHOD("new_rlock", new_rlock, METH_O),
+    {NULL, NULL, 0, NULL},
+};
+
+static PyGetSetDef recorder_getset[] = {
+    {"alive", get_alive, NULL, NULL, NULL},
+    {"detail", get_detail, NULL, NULL, NULL},
+    {"values", get_values, NULL, NULL, NULL},
+    {"epoch", get_epoch, NULL, NULL, NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+static PyTypeObject recorder_type = {
+    PyVarObject_HEAD_INIT(NULL, 0)
+    .tp_name = "conctrace.recorder._recorder.Recorder",
+    .tp_basicsize = sizeof(PyObject),
+    .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE,
+    .tp_methods = recorder_methods,
+    .tp_getset = recorder_getset,
+    .tp_init = recorder_init,
+    .tp_new = PyType_GenericNew,
+};
+
+static int
+module_exec(PyObject *module)
+{
+    if (PyInterpreterState_Get() != PyInterpreterState_Main()) {
+        PyErr_SetString(PyExc_ImportError, "sub-interpreters are not recorded");
+        return -1;
+    }
+    if (texts == NULL) { /* a second copy of the module shares all this with the first */
+        PyObject *stdlib = PyImport_ImportModule("conctrace._stdlib");
+        if (stdlib == NULL || ct_sites_init() || ct_locks_init(stdlib) || PyType_Ready(&recorder_type) ||
+            (texts = PyDict_New()) == NULL) {
+            Py_XDECREF(stdlib);
+            return -1;
+        }
+        Py_DECREF(stdlib);
+        if (PyDict_SetItemString(recorder_type.tp_dict, "lock_type", (PyObject *)&ct_lock_type)) {
+            return -1;
+        }
+        PyType_Modified(&recorder_type);
+    }
+    return PyModule_AddObjectRef(module, "Recorder", (PyObject *)&recorder_type);
+}
+
+static PyModuleDef_Slot module_slots[] = {
+    {Py_mod_exec, module_exec},
+#ifdef Py_mod_multiple_interpreters
+    {Py_mod_multiple_interpreters, Py_MOD_MULTIPLE_INTERPRETERS_NOT_SUPPORTED},
+#endif
+    {0, NULL},
+};
+
+static struct PyModuleDef module_definition = {
+    PyModuleDef_HEAD_INIT,
+    .m_name = "_recorder",
+    .m_slots = module_slots,
+};
+
+PyMODINIT_FUNC
+PyInit__recorder(void)
+{
+    return PyModuleDef_Init(&module_definition);
+}
