@@ -38,14 +38,7 @@ class World(NamedTuple):
 def build_waits(world: World, image: Image) -> list[Wait]:
     """All waits of one image: those that ended, and those that stand in its threads' entries."""
     ended = [_wait(world, image, row) for number in _CATEGORIES for row in image.rows.get(number, ())]
-    # A thread can be killed between writing a wait's record and taking the wait out of its entry.
-    over = {(wait.thread, wait.start, wait.category) for wait in ended} if image.data.threads else set()
-    still = [
-        _open_wait(world, image, entry)
-        for entry in image.data.threads
-        if entry["wait"]
-        and ((image.key, entry["thread"]), entry["wait"]["since"], _CATEGORIES.get(entry["wait"]["kind"])) not in over
-    ]
+    still = [_open_wait(world, image, entry) for entry in image.data.threads if entry["wait"]]
     return ended + [wait for wait in still if wait is not None]
 
 
@@ -68,6 +61,8 @@ def _open_wait(world: World, image: Image, entry: dict[str, dict[str, int]]) -> 
         return None
     row = Row(wait["since"], 0, wait["other"], wait["value"], 0, 0, wait["object"], int(entry["thread"]),  # type: ignore[call-overload]
               wait["stack"], NO_CORE, 0, wait["kind"])  # fmt: skip
+    if _is_recorded(image, row):
+        return None
     if wait["kind"] == kinds.LOCK_WAIT.number:
         hold = world.holds.never_ended((image.key, row.object))
         if hold is not None and hold.thread == (image.key, row.thread) and hold.start >= row.time:
@@ -80,6 +75,14 @@ def _open_wait(world: World, image: Image, entry: dict[str, dict[str, int]]) -> 
         object=shown.object, outcome="killed" if killed else "", stack=shown.stack, holder=shown.holder,
         holder_site=shown.holder_site,
     )  # fmt: skip
+
+
+def _is_recorded(image: Image, wait: Row) -> bool:
+    """Whether its thread's last word was this wait's record: killed before it had taken the wait out of its entry."""
+    return any(
+        (row.thread, row.time) == (wait.thread, wait.time) and image.is_last_word(row.thread, row.end)
+        for row in image.rows.get(wait.kind, ())
+    )
 
 
 # Labels --------------------------------------------------------------------------------------------------------

@@ -276,6 +276,22 @@ def test_a_hold_that_stays_in_the_tables_though_its_thread_went_on_is_a_contradi
     assert problems(run.build())
 
 
+def test_a_wait_that_is_recorded_and_whose_lock_is_held_is_told_once(run: RawRun, killed: RawImage) -> None:
+    """Killed when it had recorded its wait and noted its hold, and had yet to take the wait out of its entry."""
+    killed.row(kinds.LOCK_WAIT, time=40, duration=15, object=5, thread=2, outcome=ACQUIRED)
+    killed.data.threads = [{**waiting(2, 40), "held": holding(2, 55)["held"]}]
+    trace = run.build()
+    assert [(wait.start, wait.end) for wait in trace.waits] == [(40, 55)]
+    assert trace.processes[1].end.doing == ("T2 was holding gate",)
+
+
+def test_a_wait_that_stays_in_its_entry_though_its_thread_went_on_is_told(run: RawRun, killed: RawImage) -> None:
+    killed.row(kinds.LOCK_WAIT, time=40, duration=15, object=5, thread=2, outcome=ACQUIRED)
+    killed.row(kinds.SPAN, time=60, duration=5, thread=2)
+    killed.data.threads = [waiting(2, 40)]
+    assert run.build().processes[1].end.doing == ("T2 was waiting in Lock.acquire gate",)
+
+
 def test_the_python_recorder_is_called_a_stopgap_unless_it_was_asked_for(run: RawRun, main: RawImage) -> None:
     def told() -> bool:
         return run.build().facts.native_missing
