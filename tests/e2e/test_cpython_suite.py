@@ -54,9 +54,17 @@ def test_what_comes_out_otherwise_is_named(tmp_path: Path, monkeypatch: pytest.M
 
 def test_tests_that_come_out_otherwise_are_told_and_those_that_do_so_by_themselves_are_set_apart() -> None:
     passed, failed, skipped = ("passed",), ("failed",), ("skipped",)
-    steady = {"a": passed, "b": failed, "c": skipped, "d": passed, "twice": ("failed", "passed")}
+    steady = {"a": passed, "b": failed, "c": skipped, "d": passed, "": passed, "twice": ("failed", "passed")}
     bare = [{**steady, "chance": passed}, {**steady, "chance": failed}, {**steady, "chance": passed}]
-    traced = {"a": passed, "b": passed, "c": failed, "new": passed, "twice": ("passed", "passed"), "chance": failed}
+    traced = {
+        "a": passed,
+        "b": passed,
+        "c": failed,
+        "": passed,
+        "new": passed,
+        "twice": ("passed", "passed"),
+        "chance": failed,
+    }
     compared = compare("m", bare, traced)
     assert compared.differences == [
         "m: b: failed bare, passed under conctrace",
@@ -66,4 +74,4 @@ def test_tests_that_come_out_otherwise_are_told_and_those_that_do_so_by_themselv
         "m: twice: failed, passed bare, passed, passed under conctrace",
     ]
     assert compared.unsteady == {"chance": [passed, failed, passed]}
-    assert [compared.count(outcome) for outcome in ("passed", "failed", "skipped")] == [3, 2, 1]
+    assert [compared.count(outcome) for outcome in ("passed", "failed", "skipped")] == [4, 2, 1]

@@ -82,7 +82,9 @@ class Compared:
     def count(self, outcome: str) -> int:
         """How many tests came out so in the bare runs, where those agree."""
         return sum(
-            found.count(outcome) for test, found in self.bare.items() if test not in self.unsteady and test[0] != "("
+            found.count(outcome)
+            for test, found in self.bare.items()
+            if test not in self.unsteady and not test.startswith("(")
         )
 
 

@@ -45,6 +45,12 @@ def test_a_hold_says_its_lock_and_place() -> None:
     )
 
 
+def test_who_had_a_lock_at_the_end_is_said() -> None:
+    raw = raw_trace()
+    raw.images[0xAB].objects = [{"object": 7, "thread": 1, "site": 5, "since": 9}]
+    assert "  owner 4242.1: object=7 thread=1 site=5 since=9 Lock lo\\nck" in list(lines(raw))
+
+
 def test_texts_cannot_break_lines_or_reach_the_terminal() -> None:
     text = list(lines(raw_trace(record(time=1, object=8, kind=kinds.SPAN.number))))
     assert "+0.000000000 4242.0 span: object=8 'a\\x1b name'" in text
