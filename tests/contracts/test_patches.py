@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from conctrace.events import kinds
 from conctrace.patches import PATCHES
 from conctrace.patches.patchset import PatchSet
 from conctrace.session.imports import PatchOnImport
@@ -420,6 +421,24 @@ def test_an_exception_of_the_program_in_the_middle_of_ours_passes(
     monkeypatch.undo()
     image = session.image()
     assert (image.count("errors"), image.off_reason) == (0, "")
+
+
+@pytest.mark.usefixtures("installed")
+def test_an_exception_that_ends_a_thread_is_recorded_with_the_place_where_it_was_raised(session: Session) -> None:
+    failing_thread()
+    image = session.image()
+    (row,) = image.records(kinds.THREAD_ERROR)
+    (start,) = image.records(kinds.THREAD_START)
+    assert row["thread"] == 1
+    assert row["object"] == start["object"] > 0
+    texts = image.definitions(kinds.TEXT)
+    assert texts[row["other"]] == ["ValueError: invalid literal for int() with base 10: 'x'"]
+    sites = image.definitions(kinds.STACK)[row["stack"]][0].split()
+    files = [image.definitions(kinds.SITE)[int(site)][0] for site in sites]
+    assert files[0] == threading.__file__
+    (end,) = (row for row in image.records(kinds.THREAD_END) if row["thread"] == 1)
+    assert end["time"] >= row["time"]
+    assert end["object"] == row["object"]
 
 
 @pytest.mark.skipif(sys.version_info < (3, 12), reason="no warning before 3.12")

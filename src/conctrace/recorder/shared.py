@@ -76,7 +76,10 @@ if TYPE_CHECKING:
             """Number of a string."""
 
         def object_number(self, thing: object, define: Any, /) -> int:
-            """Number of a Thread or Process, kept while the thing lives; `define` gives the fields of its `OBJECT`."""
+            """Number of a Thread or Process, kept while the thing lives; `define` gives the fields of its `OBJECT`.
+
+            Only while `alive`.
+            """
 
         def site(self, frame: FrameType, /) -> int:
             """Number of the place where this frame is; 0 when the table is full."""

@@ -104,6 +104,38 @@ def test_a_call_lasts_from_its_beginning_until_now_and_has_its_stack(session: Se
     assert len(sites) == STACK_DEPTH
 
 
+class Thing:
+    pass
+
+
+def test_a_thing_keeps_its_number_while_it_lives_and_is_defined_once_in_an_image(session: Session) -> None:
+    def define(thing: object) -> tuple[str, str, int, str]:
+        defined.append(thing)
+        return "Thread", "its name", 0, "its target"
+
+    defined: list[object] = []
+    one, two = Thing(), Thing()
+    number = running().object_number(one, define)
+    assert running().object_number(two, define) != number == running().object_number(one, define)
+    assert defined == [one, two]
+    assert session.image().definitions(kinds.OBJECT)[number] == ["Thread", "its name", "0", "its target"]
+    pid = os.fork()
+    if pid == 0:
+        try:
+            for _ in range(2):
+                assert running().alive  # whoever asks for a number has made sure of that
+                running().object_number(one, define)
+        finally:
+            os._exit(0)
+    os.waitpid(pid, 0)
+    assert [entry[0] for entry in session.image(pid).all_definitions(kinds.OBJECT)] == [number]
+    defined.clear()
+    del one
+    seen = {running().object_number(Thing(), define) for _ in range(100)}
+    assert len(seen) == 100
+    assert number not in seen
+
+
 # Waits -----------------------------------------------------------------------------------------------------------------
 
 
