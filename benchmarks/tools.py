@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -11,9 +12,10 @@ if TYPE_CHECKING:
 
     from .workloads import Workload
 
-VALGRIND = "/usr/bin/valgrind"
+#: None where there is none.
+VALGRIND = shutil.which("valgrind")
 #: Counts the instructions of one process, not of its children, and tells the sum on stderr.
-_COUNTING = [VALGRIND, "--tool=callgrind", "--callgrind-out-file=/dev/null"]
+_COUNTING = [VALGRIND or "valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null"]
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 
+from .tools import VALGRIND
+
 PROGRAMS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "programs")
 
 
@@ -136,6 +138,8 @@ WORKLOADS: tuple[Workload, ...] = (
 
 
 def named(names: list[str]) -> tuple[Workload, ...]:
-    """The workloads of these names, without one all that are not optional; KeyError for a name that is not there."""
-    known = {workload.name: workload for workload in WORKLOADS}
-    return tuple(known[name] for name in names) or tuple(each for each in WORKLOADS if not each.optional)
+    """The workloads of these names; without one all that are not optional and that can be measured here."""
+    if names:
+        known = {workload.name: workload for workload in WORKLOADS}
+        return tuple(known[name] for name in names)
+    return tuple(each for each in WORKLOADS if not each.optional and (VALGRIND or not each.counted))

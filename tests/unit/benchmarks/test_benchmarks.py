@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from benchmarks import figures, table
+from benchmarks import figures, table, workloads
 from benchmarks.measure import BenchmarkError, Python, Sample, Series, check, said, tools_of
 from benchmarks.tools import BARE, RECORDERS, VIZTRACER
 from benchmarks.workloads import WORKLOADS, named
@@ -185,8 +185,16 @@ def test_a_scaled_run_has_at_least_one_operation() -> None:
 
 
 def test_what_takes_minutes_runs_only_when_asked_for() -> None:
-    assert [workload.name for workload in WORKLOADS if workload not in named([])] == ["lock_billion"]
+    assert "lock_billion" not in {workload.name for workload in named([])}
     assert [workload.name for workload in named(["lock_billion"])] == ["lock_billion"]
+
+
+@pytest.mark.parametrize("valgrind", [None, "/usr/bin/valgrind"])
+def test_instructions_are_left_out_where_nothing_can_count_them(
+    valgrind: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(workloads, "VALGRIND", valgrind)
+    assert (COUNTED in named([])) == bool(valgrind)
 
 
 def test_every_target_is_about_a_figure_that_is_in_the_tables() -> None:
