@@ -331,7 +331,7 @@ class _Traced:
     def _end_wait(self, state: ThreadState, end: int, outcome: int, frame: FrameType) -> None:
         try:
             _ = _recorder.alive  # notices a fork
-            if state.epoch != _recorder.epoch:  # this is a child, forked in a signal handler; the wait shown is its parent's
+            if state.epoch != _recorder.epoch:  # a child, forked in a signal's handler: the wait shown is its parent's
                 return
             wait = state.current_wait()
             since = wait.since
