@@ -37,13 +37,15 @@ ROOT = Path(__file__).parent
 HOOK = ROOT / "src" / "conctrace-startup.pth"
 NATIVE = Path("src", "conctrace", "recorder", "native")
 
-#: What CONCTRACE_NATIVE may be, and what it adds for the compiler and for the linker. The last -O counts.
 SANITIZERS = ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"]
+#: Each sanitizer must keep its own state: the preloaded libasan would take libubsan's log_path for itself.
+APART = ["-static-libubsan", "-Wl,-Bsymbolic"]
+#: What CONCTRACE_NATIVE may be, and what it adds for the compiler and for the linker. The last -O counts.
 VARIANTS: dict[str, tuple[list[str], list[str]]] = {
     "": (["-O2"], []),
     "yes": (["-O2"], []),
     "debug": (["-O0", "-g3", "-UNDEBUG"], []),
-    "sanitize": (["-O1", "-g", "-UNDEBUG", "-fno-omit-frame-pointer", *SANITIZERS], SANITIZERS),
+    "sanitize": (["-O1", "-g", "-UNDEBUG", "-fno-omit-frame-pointer", *SANITIZERS], [*SANITIZERS, *APART]),
 }
 
 

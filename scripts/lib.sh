@@ -58,7 +58,10 @@ any_python() {
 make_venv() {
     key="$2 $root $(cat "$root/pyproject.toml" "$root/setup.py" "$root/src/conctrace-startup.pth" | cksum)"
     stamp=$1/conctrace-installed
-    grep -qxF -e "$key ${3:-}" "$stamp" 2>/dev/null && "$1/bin/python" -c 0 && return 0
+    if grep -qxF -e "$key ${3:-}" "$stamp" 2>/dev/null && "$1/bin/python" -c 0; then
+        build_native "$1"
+        return
+    fi
     say "Installing conctrace in ${1#"$root"/} ..."
     rm -rf "$1"
     "$2" -m venv "$1" || return 1
@@ -66,4 +69,41 @@ make_venv() {
         --editable "$root${3:+[$3]}" || return 1
     # An install with an extra serves those who ask for none, too.
     printf '%s \n%s %s\n' "$key" "$key" "${3:-}" >"$stamp"
+    native_key "$1" >"$1/conctrace-native"
+}
+
+# build_native VENV: compiles the native recorder for make_venv's VENV, if what is there was made otherwise.
+build_native() {
+    native_key "$1" | cmp -s - "$1/conctrace-native" && return 0
+    say "Building the native recorder for ${1#"$root"/} ..."
+    "$1/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps --editable "$root" || return 1
+    native_key "$1" >"$1/conctrace-native"
+}
+
+# native_key VENV: what the native recorder there is made of and how, and whether it is there.
+native_key() {
+    cat "$root"/src/conctrace/recorder/native/*.[ch] | cksum
+    printf '%s\n' "${CONCTRACE_NATIVE:-} ${CONCTRACE_WERROR:-} $(compiler "$1/bin/python")" "$(native_module "$1")"
+}
+
+# compiler PYTHON: the C compiler that extensions of this Python are built with; fails when it or Python.h is not here.
+compiler() {
+    "$1" - <<'END'
+import os, shutil, sys, sysconfig
+found = shutil.which((os.environ.get("CC") or sysconfig.get_config_var("CC")).split()[0])
+print(found)
+sys.exit(not found or not os.path.exists(os.path.join(sysconfig.get_path("include"), "Python.h")))
+END
+}
+
+# native_module VENV: the file of the native recorder that this Python imports; empty where there is none.
+# "older" when a source has changed since: virtual environments of one Python share the file.
+native_module() {
+    module=$("$1/bin/python" -c 'from conctrace.recorder import _recorder; print(_recorder.__file__)' 2>/dev/null) ||
+        return 0
+    if [ "$(find "$root/src/conctrace/recorder/native" -name '*.[ch]' -newer "$module")" ]; then
+        echo older
+    else
+        printf '%s\n' "$module"
+    fi
 }

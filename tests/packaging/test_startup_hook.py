@@ -7,69 +7,22 @@ it must cost and load nothing; broken, it must not be noticed.
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
 import sys
 import tarfile
-import venv
 import zipfile
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
-HOOK = "conctrace-startup.pth"
-#: What a build needs of the checkout; the rest (virtual environments, caches) may be large.
-SOURCES = ("src", "pyproject.toml", "setup.py", "MANIFEST.in", "LICENSE", "README.md", "CHANGELOG.md")
+from tests.support.installs import ROOT, install, pip, run, site_packages
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
+HOOK = "conctrace-startup.pth"
 #: Prints which modules of conctrace are loaded.
 LOADED = "import json, sys; print(json.dumps([name for name in sys.modules if name.partition('.')[0] == 'conctrace']))"
-
-
-@pytest.fixture(scope="module")
-def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the sources, so that building leaves nothing in the checkout."""
-    folder = tmp_path_factory.mktemp("checkout")
-    for name in SOURCES:
-        if (ROOT / name).is_dir():
-            shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("*.egg-info", "__pycache__"))
-        else:
-            shutil.copy(ROOT / name, folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def built(checkout: Path) -> Path:
-    """The folder with a source archive of the checkout, and the wheel built from that archive."""
-    run(sys.executable, "-m", "build", "--no-isolation", str(checkout))
-    return checkout / "dist"
-
-
-@pytest.fixture
-def python(tmp_path: Path) -> str:
-    """The interpreter of a fresh virtual environment."""
-    venv.create(tmp_path / "venv", with_pip=True)
-    return str(tmp_path / "venv" / "bin" / "python")
-
-
-def run(*command: str, **variables: str) -> str:
-    """What a command that must succeed prints to stdout."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("CONCTRACE_", "PYTHON"))}
-    ended = subprocess.run(
-        command, env={**environment, **variables}, capture_output=True, text=True, check=False, timeout=300
-    )
-    assert ended.returncode == 0, f"{command}\n{ended.stdout}\n{ended.stderr}"
-    return ended.stdout
-
-
-def install(python: str, *what: str) -> None:
-    """Without the packages that conctrace needs: the hook must do without them anyway."""
-    run(python, "-m", "pip", "install", "--quiet", "--no-deps", *what)
-
-
-def site_packages(python: str) -> Path:
-    return Path(run(python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))").strip())
 
 
 def recorded(python: str) -> str:
@@ -134,7 +87,7 @@ def test_an_installed_wheel_starts_only_when_asked_and_leaves_nothing(built: Pat
     assert loaded(python, "-S", CONCTRACE_SESSION="/nowhere") == []
 
     (site_packages(python) / "conctrace" / "session" / "startup.py").unlink()
-    run(python, "-m", "pip", "uninstall", "--yes", "conctrace")
+    pip(python, "uninstall", "--yes", "conctrace")
     assert not (site_packages(python) / HOOK).exists()
 
 
@@ -146,7 +99,7 @@ def test_an_editable_install_has_the_hook_and_leaves_nothing(checkout: Path, pyt
     assert loaded(python) == []
     assert run(python, "-c", "import conctrace; print(conctrace.__file__)").startswith(str(checkout))
 
-    run(python, "-m", "pip", "uninstall", "--yes", "conctrace")
+    pip(python, "uninstall", "--yes", "conctrace")
     assert not (site_packages(python) / HOOK).exists()
 
 

@@ -98,7 +98,8 @@ class Runner:
         environment = {
             name: value
             for name, value in os.environ.items()
-            if not name.startswith("CONCTRACE_") and name not in {"PYTHONUNBUFFERED", "PYTHONPATH", "NO_COLOR"}
+            if name == "CONCTRACE_RECORDER"  # which of the two is tested
+            or not (name.startswith("CONCTRACE_") or name in {"PYTHONUNBUFFERED", "PYTHONPATH", "NO_COLOR"})
         }
         environment["CONCTRACE_DIR"] = str(self.sessions)
         environment[MARK] = str(self.folder)

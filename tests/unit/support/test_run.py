@@ -59,6 +59,13 @@ def test_unbuffered_is_as_asked(runner: Runner, unbuffered: bool) -> None:
     assert result.stdout == ("1\n" if unbuffered else "None\n")
 
 
+def test_the_recorder_that_is_tested_is_the_programs(runner: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CONCTRACE_RECORDER", "python")
+    monkeypatch.setenv("CONCTRACE_SESSION", "/somebody's")
+    asked = "import os; print(os.environ.get('CONCTRACE_RECORDER'), os.environ.get('CONCTRACE_SESSION'))"
+    assert runner.bare("-c", asked).stdout == "python None\n"
+
+
 @pytest.mark.parametrize("terminal", [False, True])
 def test_a_time_out_says_what_was_written_so_far(runner: Runner, terminal: bool) -> None:
     short = dataclasses.replace(runner, timeout=0.7, terminal=terminal)
