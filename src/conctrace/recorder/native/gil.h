@@ -7,7 +7,8 @@
  * 4. A lock's bookkeeping (holder, totals, budget) is done under the GIL; what a waiter does before it has the GIL
  *    back, it does while it holds that lock, and only with what the lock protects.
  * 5. Python code (a finalizer, a signal's handler) can run inside Python's API only: where objects are let go, or made
- *    (up to 3.11 the garbage collector may run there). Everything of ours is consistent at those points.
+ *    (up to 3.11 the garbage collector may run there). Everything of ours is consistent at those points. Nothing is called
+ *    that looks for signals (PyObject_Str and PyObject_Repr do) where an exception would be ours to clear.
  *
  * Slots are reserved atomically all the same, and fields read without the GIL are atomic: what a free-threaded build
  * needs is in 2 to 4. Until it is there, such a build takes neither recorder (`session.startup` says so).

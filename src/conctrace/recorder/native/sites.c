@@ -169,11 +169,12 @@ ct_code_flags(PyCodeObject *code)
     return flags;
 }
 
-/* UTF-8 of a text; names come from the program and may hold lone surrogates, or be no texts at all. */
+/* UTF-8 of a text, digits of a number; names come from the program and may hold lone surrogates. Not by PyObject_Str, which runs
+ * the handlers of signals that have come in: what they raise is the program's, and must not end here. */
 struct ct_text
 ct_utf8(PyObject *text, PyObject **owner)
 {
-    PyObject *whole = PyObject_Str(text);
+    PyObject *whole = PyUnicode_Check(text) ? Py_NewRef(text) : PyLong_Check(text) ? PyNumber_ToBase(text, 10) : NULL;
     *owner = whole == NULL ? NULL : PyUnicode_AsEncodedString(whole, "utf-8", "backslashreplace");
     Py_XDECREF(whole);
     if (*owner == NULL) {

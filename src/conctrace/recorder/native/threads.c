@@ -180,9 +180,11 @@ ct_thread_ends(PyObject *name, bool daemon)
     if (thread == NULL) {
         return;
     }
-    int same = thread->name == NULL || name == NULL ? thread->name == name : PyObject_RichCompareBool(thread->name, name, Py_EQ);
-    if (same != 1) {
-        PyErr_Clear();
+    bool same = thread->name == name;
+    if (!same && thread->name != NULL && PyUnicode_Check(thread->name) && PyUnicode_Check(name)) {
+        same = PyUnicode_Compare(thread->name, name) == 0;
+    }
+    if (!same) {
         define_thread(thread, name, daemon);
     }
     record_end(thread);
