@@ -56,8 +56,10 @@ undrained(void)
             break;
         }
     }
-    waiting_count -= gone;
-    memmove(waiting, waiting + gone, waiting_count * sizeof *waiting);
+    if (gone > 0) {
+        waiting_count -= gone;
+        memmove(waiting, waiting + gone, waiting_count * sizeof *waiting);
+    }
     uint64_t bytes = 0;
     for (size_t i = 0; i < waiting_count; i++) {
         bytes += waiting[i].size;
