@@ -29,4 +29,24 @@
 #error "conctrace's native recorder is for Linux"
 #endif
 
+/* Up to 3.11 the garbage collector runs where objects are made, and with it finalizers and other threads. Not between these
+ * two: nobody may release a lock again that is being released, or wait for it in the very thread that releases it. */
+static inline int
+ct_collector_out(void)
+{
+#if PY_VERSION_HEX < 0x030C0000
+    return PyGC_Disable();
+#else
+    return 0;
+#endif
+}
+
+static inline void
+ct_collector_in(int was_in)
+{
+    if (was_in) {
+        PyGC_Enable();
+    }
+}
+
 #endif

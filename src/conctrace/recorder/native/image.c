@@ -12,7 +12,10 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-struct ct_state ct;
+/* Until the first session begins. */
+static _Atomic uint32_t never_on = CT_OFF;
+
+struct ct_state ct = {.wipe = &never_on};
 
 static void
 set_word(uint32_t state)
@@ -51,8 +54,12 @@ ct_start(const char *folder, uint32_t role, const char *command, size_t command_
         errno = ENAMETOOLONG;
         return -1;
     }
-    if (ct.wipe == NULL && (ct.wipe = ct_wiped_on_fork_word()) == NULL) {
-        return -1;
+    if (ct.wipe == &never_on) {
+        _Atomic uint32_t *word = ct_wiped_on_fork_word();
+        if (word == NULL) {
+            return -1;
+        }
+        ct.wipe = word;
     }
     char *copy = malloc(command_size + 1);
     if (copy == NULL) {
@@ -79,7 +86,12 @@ ct_start(const char *folder, uint32_t role, const char *command, size_t command_
     ct.budget_left = 0;
     ct.budget_first = ct.detail == CT_DETAIL_BUDGET ? CT_BUDGET_FIRST : ct.detail == CT_DETAIL_ALL ? UINT32_MAX : 0;
     ct_forget_sites();
-    return start_image(0, 1);
+    if (start_image(0, 1)) {
+        munmap(ct.control, CT_PAGE);
+        ct.control = NULL;
+        return -1;
+    }
+    return 0;
 }
 
 bool
@@ -87,7 +99,7 @@ ct_reopen_in_child(void)
 {
     set_word(CT_OFF); /* until it is whole; and if it fails (no permission any more, no room) this child is not seen from inside */
     ct.forks++;
-    return start_image(ct.nonce, ct.next_number) == 0;
+    return ct.control != NULL && start_image(ct.nonce, ct.next_number) == 0; /* NULL: a second session could not begin */
 }
 
 void

@@ -162,11 +162,13 @@ static void
 record_hold(struct ct_lock *self, struct ct_thread *thread, uint64_t end, uint64_t hold)
 {
     struct ct_cell *cell = self->cell;
+    int collector = ct_collector_out();
     struct ct_thread *releaser = ct_here();
     bool waiters = atomic_load_explicit(&self->waiters, memory_order_relaxed) > 0;
     bool wanted = self->wanted;
     bool stored = wanted || hold >= CT_SHORT_NS || in_budget(cell, end);
     if (!stored && !waiters) {
+        ct_collector_in(collector);
         return;
     }
     struct ct_record record = {
@@ -174,6 +176,7 @@ record_hold(struct ct_lock *self, struct ct_thread *thread, uint64_t end, uint64
         .thread = thread->index, .stack = cell->site, .value = ct_site(PyEval_GetFrame()),
         .other = releaser == thread || releaser == NULL ? 0 : 1 + releaser->index,
         .outcome = waiters || wanted ? CT_OUTCOME_CONTENDED : 0};
+    ct_collector_in(collector);
     if (stored) {
         self->wanted = false;
         ct_store(&record);
@@ -306,7 +309,7 @@ note_got(struct ct_lock *self, struct waiting *waiting)
         waiting->pending = self->pending;
         self->has_pending = false;
     }
-    if (self->slot != NULL && ct_recording()) {
+    if (self->slot != NULL && ct_recording() && waiting->epoch == ct.epoch) {
         show_owner(self->slot, waiting->got, owner_word(waiting->here.thread, waiting->cell->site));
     }
 }

@@ -169,14 +169,28 @@ ct_code_flags(PyCodeObject *code)
     return flags;
 }
 
+/* Of a number of up to 64 bits. Not by the number's own str, which looks for signals. */
+static PyObject *
+digits(PyObject *number)
+{
+    char text[24];
+    int overflow;
+    long long value = PyLong_AsLongLongAndOverflow(number, &overflow);
+    snprintf(text, sizeof text, "%lld", value);
+    if (overflow > 0) {
+        snprintf(text, sizeof text, "%llu", PyLong_AsUnsignedLongLong(number));
+    }
+    return overflow < 0 || PyErr_Occurred() ? NULL : PyBytes_FromString(text);
+}
+
 /* UTF-8 of a text, digits of a number; names come from the program and may hold lone surrogates. Not by PyObject_Str, which runs
  * the handlers of signals that have come in: what they raise is the program's, and must not end here. */
 struct ct_text
 ct_utf8(PyObject *text, PyObject **owner)
 {
-    PyObject *whole = PyUnicode_Check(text) ? Py_NewRef(text) : PyLong_Check(text) ? PyNumber_ToBase(text, 10) : NULL;
-    *owner = whole == NULL ? NULL : PyUnicode_AsEncodedString(whole, "utf-8", "backslashreplace");
-    Py_XDECREF(whole);
+    *owner = PyUnicode_Check(text) ? PyUnicode_AsEncodedString(text, "utf-8", "backslashreplace")
+             : PyLong_Check(text)  ? digits(text)
+                                   : NULL;
     if (*owner == NULL) {
         PyErr_Clear();
         return (struct ct_text){"?", 1};

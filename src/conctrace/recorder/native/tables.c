@@ -51,13 +51,13 @@ add_chunk(struct table *table)
         return false;
     }
     table->unused = unused;
-    table->unused_room = room;
     char path[PATH_ROOM];
     snprintf(path, sizeof path, "%s/%016llx.%s.%u", ct.folder, (unsigned long long)ct.nonce, table->name, table->chunks);
     uint8_t *chunk = ct_create_mapped(path, size);
     if (chunk == NULL) {
         return false;
     }
+    table->unused_room = room;
     table->chunks++;
     for (size_t i = entries; i-- > 0;) {
         unused[table->unused_count++] = chunk + i * table->entry_size;

@@ -10,6 +10,8 @@
 #define READING_INTERVAL_NS 5000000u
 
 __thread struct ct_thread *ct_this_thread;
+/* The interpreter's number of the thread state whose locals have gone, in this thread; 0: none. */
+static __thread uint64_t without_locals;
 
 static const char capsule_name[] = "conctrace";
 
@@ -38,6 +40,16 @@ ct_free_thread(struct ct_thread *thread)
     free(thread);
 }
 
+static bool
+is_finalizing(void)
+{
+#if PY_VERSION_HEX >= 0x030D0000
+    return Py_IsFinalizing();
+#else
+    return _Py_IsFinalizing();
+#endif
+}
+
 /* The interpreter lets go of a thread's dict, in that very thread: it has ended; or this is a forked child, which has it no
  * more. */
 static void
@@ -52,9 +64,13 @@ thread_gone(PyObject *capsule)
         return; /* the interpreter finalizes */
     }
     record_end(thread);
+    if (thread != ct_this_thread && is_finalizing()) {
+        return; /* a daemon thread: it may be in a wait of ours, without the GIL, and get the lock yet */
+    }
     ct_close_cells(thread);
     if (thread == ct_this_thread) {
         ct_this_thread = NULL;
+        without_locals = PyThreadState_GetID(PyThreadState_Get());
     }
     if (thread->held_count > 0) {
         thread->gone = true; /* whoever releases the last one frees it */
@@ -75,8 +91,10 @@ watch_end(struct ct_thread *thread)
         Py_XDECREF(capsule);
         return -1;
     }
-    PyCapsule_SetContext(capsule, (void *)(uintptr_t)thread->epoch);
     int failed = PyDict_SetItemString(locals, capsule_name, capsule);
+    if (!failed) { /* until then it says nothing when it goes */
+        PyCapsule_SetContext(capsule, (void *)(uintptr_t)thread->epoch);
+    }
     Py_DECREF(capsule);
     return failed;
 }
@@ -163,6 +181,9 @@ ct_meet(void)
     }
     if (ct_this_thread != NULL && ct_this_thread->epoch == ct.epoch) {
         return ct_this_thread;
+    }
+    if (without_locals != 0 && without_locals == PyThreadState_GetID(PyThreadState_Get())) {
+        return NULL; /* others of its locals are going, their finalizers run: nothing would say that it has ended once more */
     }
     PyErr_Fetch(&kind, &value, &trace);
     bool first = ct.next_thread == 0;
