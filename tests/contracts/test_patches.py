@@ -7,8 +7,10 @@ what it replaces.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import inspect
+import io
 import json
 import os
 import pickle
@@ -16,6 +18,7 @@ import re
 import signal
 import sys
 import threading
+import time
 import typing
 import warnings
 from typing import TYPE_CHECKING, Any
@@ -439,6 +442,70 @@ def test_an_exception_that_ends_a_thread_is_recorded_with_the_place_where_it_was
     (end,) = (row for row in image.records(kinds.THREAD_END) if row["thread"] == 1)
     assert end["time"] >= row["time"]
     assert end["object"] == row["object"]
+
+
+class Task:
+    """The function of a thread; fails as it is told to."""
+
+    def __init__(self, act: Callable[[], Any]) -> None:
+        self.act = act
+        self.runs = threading.Event()
+
+    def __call__(self) -> None:
+        self.runs.set()
+        self.act()
+
+    def __repr__(self) -> str:
+        return "a task"
+
+
+def told_of_failing_threads(hook: Callable[[Any], None] | None) -> tuple[list[Any], str]:
+    """What ``sys.unraisablehook`` gets to see of threads that fail, and what is printed, less paths and addresses."""
+    import _thread
+
+    seen: list[Any] = []
+
+    def note(told: Any) -> None:
+        names, trace = [], told.exc_traceback
+        while trace is not None:
+            names.append(trace.tb_frame.f_code.co_name)
+            trace = trace.tb_next
+        named = "the function" if told.object in tasks else told.object
+        seen.append((told.exc_type, str(told.exc_value), told.err_msg, named, names, type(told), sys.exc_info()))
+        if hook is not None:
+            hook(told)
+
+    tasks = [Task(lambda: int("x")), Task(lambda: sys.exit(3)), Task(lambda: 1 // 0)]
+    before = sys.unraisablehook
+    out = io.StringIO()
+    with contextlib.redirect_stderr(out):
+        sys.unraisablehook = sys.__unraisablehook__ if hook is None else note
+        try:
+            for task in tasks:
+                threads = _thread._count()
+                _thread.start_new_thread(task, ())
+                assert task.runs.wait(10)
+                until = time.monotonic() + 10
+                while _thread._count() != threads and time.monotonic() < until:
+                    time.sleep(0.001)
+        finally:
+            sys.unraisablehook = before
+    return seen, without_address(out.getvalue())
+
+
+@pytest.mark.parametrize("hook", ["default", "noting", "failing"])
+def test_an_exception_that_ends_a_bare_thread_is_told_as_bare(hook: str, installed: PatchSet) -> None:
+    """Of the program's own function, with no frame of ours."""
+
+    def fail(_: Any) -> None:
+        raise OSError("from the hook")
+
+    act = {"default": None, "noting": lambda _: None, "failing": fail}[hook]
+    patched = told_of_failing_threads(act)
+    installed.undo()
+    assert patched == told_of_failing_threads(act)
+    assert hook == "default" or [row[0] for row in patched[0]] == [ValueError, ZeroDivisionError]
+    assert hook == "noting" or len(patched[1].splitlines()) > 4
 
 
 @pytest.mark.skipif(sys.version_info < (3, 12), reason="no warning before 3.12")

@@ -161,15 +161,58 @@ class _Started:
     def __init__(self, function: Any) -> None:
         self.function = function
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, *args: Any, **kwargs: Any) -> None:
         _bare_begins(self)
         try:
-            return self.function(*args, **kwargs)
+            error = self._failure(args, kwargs)
+            if error is not None:
+                _report(error, self.function)
         finally:
             _bare_ends(self)
 
+    def _failure(self, args: Any, kwargs: Any) -> BaseException | None:
+        """Call the function; what it failed with, less our own frame."""
+        try:
+            self.function(*args, **kwargs)
+        except SystemExit:  # says nothing
+            return None
+        except BaseException as error:
+            trace = error.__traceback__
+            return error.with_traceback(trace and trace.tb_next)
+        return None
+
     def __repr__(self) -> str:
         return repr(self.function)
+
+
+def _report(error: BaseException, function: Any) -> None:
+    """Tell `sys.unraisablehook` what ended a bare thread, as the interpreter does: it would name our stand-in for the function."""
+    message: str | None = "Exception ignored in thread started by"
+    thing = function
+    if sys.version_info >= (3, 13):
+        thing = None
+        try:
+            message = f"{message} {function!r}"
+        except Exception:  # its own __repr__ failed
+            message = None
+    _unraisable(error, message, thing)
+
+
+def _unraisable(error: BaseException, message: str | None, thing: Any) -> None:
+    # Nothing else gives the type of the hook's argument.
+    kind: Any = next(kind for kind in tuple.__subclasses__() if kind.__name__ == "UnraisableHookArgs")
+    hook = getattr(sys, "unraisablehook", None)
+    told = kind((type(error), error, error.__traceback__, message, thing))
+    try:
+        sys.audit("sys.unraisablehook", hook, told)
+        if hook is not None:
+            hook(told)
+            return
+    except BaseException as failure:
+        trace = failure.__traceback__
+        failure.__traceback__ = trace and trace.tb_next
+        told = kind((type(failure), failure, failure.__traceback__, "Exception ignored in sys.unraisablehook", hook))
+    sys.__unraisablehook__(told)
 
 
 @guarded

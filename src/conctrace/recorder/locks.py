@@ -120,44 +120,50 @@ class Cell:
 
 
 class _Traced:
-    """What Lock and RLock have in common. Attributes of ours have underscores; the rest is the raw lock's interface."""
+    """What Lock and RLock have in common.
+
+    What begins with ``_ct_`` or ``ct_`` is ours; the rest is the raw lock's interface. A program's class may be derived from
+    that of an RLock, with attributes and methods by any other names.
+    """
 
     __slots__ = (
-        "__weakref__", "_cell", "_cells", "_epoch", "_free", "_made_at", "_number", "_raw",
-        "_released", "_state", "_tries", "_try", "_unrecorded", "_waiters", "_wanted", "held_since", "held_word",
+        "__weakref__", "_ct_cell", "_ct_cells", "_ct_epoch", "_ct_free", "_ct_made_at", "_ct_number", "_ct_raw",
+        "_ct_released", "_ct_state", "_ct_tries", "_ct_try", "_ct_unrecorded", "_ct_waiters", "_ct_wanted",
+        "ct_held_since", "ct_held_word",
     )  # fmt: skip
 
-    _kind: str
-    _real: Any
+    _ct_kind: str
+    _ct_real: Any
 
-    def __init__(self, raw: Any, frame: FrameType) -> None:
-        self._raw = raw
-        self._try = raw.acquire
+    def _ct_wrap(self, raw: Any, frame: FrameType) -> None:
+        """Stand in for `raw`, made by `frame`. Not ``__init__``, which a derived class may have of its own."""
+        self._ct_raw = raw
+        self._ct_try = raw.acquire
         #: each item tries to get the lock, and says whether it did
-        self._tries = map(raw.acquire, repeat(False))
-        self._free = raw.release
-        self._waiters = 0
+        self._ct_tries = map(raw.acquire, repeat(False))
+        self._ct_free = raw.release
+        self._ct_waiters = 0
         #: somebody found it taken since it was got: this hold explains a wait
-        self._wanted = False
+        self._ct_wanted = False
         #: moment of the last release that left somebody waiting …
-        self._released = 0
+        self._ct_released = 0
         #: … and the arguments of its hold's record, if it has none
-        self._unrecorded: tuple[int, ...] | None = None
+        self._ct_unrecorded: tuple[int, ...] | None = None
         #: the thread that holds it, if it was got while recording; else None
-        self._state: ThreadState | None = None
-        self._cell: Cell | None = None
-        self._cells: list[tuple[ThreadState, Any, Cell]] = []
-        self._epoch = 0  # of the image in which it is defined
-        self._number = 0
-        self._made_at = 0
-        self._number = _recorder.number()
-        self._made_at = _recorder.sites.site(frame)
+        self._ct_state: ThreadState | None = None
+        self._ct_cell: Cell | None = None
+        self._ct_cells: list[tuple[ThreadState, Any, Cell]] = []
+        self._ct_epoch = 0  # of the image in which it is defined
+        self._ct_made_at = 0
+        self._ct_number = _recorder.number()
+        if _recorder.alive:
+            self._ct_made_at = _recorder.sites.site(frame)
 
     # Taken and let go ---------------------------------------------------------------------------------------
 
     # These two are the hot path (some 0.5 us each): everything that is needed every time stands inline.
 
-    def _took(self, frame: FrameType) -> None:
+    def _ct_took(self, frame: FrameType) -> None:
         """The raw lock was just got by this thread: note it. Raises nothing of ours; who calls it lets go of the lock."""
         try:
             if _wipe[0] == 1:
@@ -169,51 +175,58 @@ class _Traced:
                 state = _recorder.state
             else:
                 return
-            cell = self._cell
+            cell = self._ct_cell
             if cell is None or cell.lasti != frame.f_lasti or cell.state is not state or cell.code is not frame.f_code:
-                self._cell = cell = self._cell_of(state, frame)
-            self.held_word = cell.word
-            self.held_since = since = monotonic_ns()
+                self._ct_cell = cell = self._ct_cell_of(state, frame)
+            self.ct_held_word = cell.word
+            self.ct_held_since = since = monotonic_ns()
             state.held.append(self)
             if (at := state.held_at) < state.held_end:
                 _pack_held(state.held_view, at, since, cell.word)
                 state.held_at = at + _HELD_SIZE
             else:
                 state.show_held(since, cell.word)
-            self._state = state
+            self._ct_state = state
         except BaseException as error:
             if not _recorder.failed(error):
                 raise
-            self._state = None
+            self._ct_state = None
 
     @whole
-    def _forget(self) -> None:
+    def _ct_forget(self) -> None:
         """The program's own exception ends an acquire that had got the lock, which is let go again: as if it had come before.
 
         (Near the recursion limit no function of ours can be called any more. Therefore whoever calls this releases the raw
         lock itself, in the frame in which it got it.)
         """
         try:
-            self._state = None
+            self._ct_state = None
         finally:
             if (state := _recorder.state).held:
                 state.drop_held(self)
 
-    def _let_go(self, state: ThreadState) -> None:
+    def _ct_let_go(self, state: ThreadState) -> None:
         """The raw lock is about to be released: note it, under the lock. Raises nothing of ours."""
         try:
             end = monotonic_ns()
-            self._state = None
-            cell = self._cell
+            self._ct_state = None
+            cell = self._ct_cell
             if _wipe[0] != 1 or cell is None or cell.state.epoch != _recorder.epoch:
                 return  # switched off since, or got before a fork, by the parent's image
-            hold = end - self.held_since
+            hold = end - self.ct_held_since
             cell.holds += 1
             cell.hold_ns += hold
             if hold > cell.hold_max_ns:  # noqa: PLR1730  # max() costs a call here
                 cell.hold_max_ns = hold
-            if self._waiters or self._wanted or hold >= SHORT_NS or cell.first[0] or _budget[1] or end >= _budget[0]:
-                self._record_hold(state, cell, end, hold)
+            if (
+                self._ct_waiters
+                or self._ct_wanted
+                or hold >= SHORT_NS
+                or cell.first[0]
+                or _budget[1]
+                or end >= _budget[0]
+            ):
+                self._ct_record_hold(state, cell, end, hold)
             if cell.view is not None:
                 seq = cell.seq = cell.seq + 1
                 _pack_totals(
@@ -235,100 +248,100 @@ class _Traced:
             if not _recorder.failed(error):
                 raise
 
-    def _cell_of(self, state: ThreadState, frame: FrameType) -> Cell:
-        key = (self._number, id(frame.f_code), frame.f_lasti)
-        return state.cells.get(key) or self._new_cell(state, key, frame)
+    def _ct_cell_of(self, state: ThreadState, frame: FrameType) -> Cell:
+        key = (self._ct_number, id(frame.f_code), frame.f_lasti)
+        return state.cells.get(key) or self._ct_new_cell(state, key, frame)
 
-    def _new_cell(self, state: ThreadState, key: Any, frame: FrameType) -> Cell:
+    def _ct_new_cell(self, state: ThreadState, key: Any, frame: FrameType) -> Cell:
         recorder = _recorder
-        if self._epoch != recorder.epoch:
-            self._epoch = recorder.epoch
-            self._cells = []
-            recorder.define(kinds.OBJECT.number, self._number, (self._kind, "", self._made_at, ""))
+        if self._ct_epoch != recorder.epoch:
+            self._ct_epoch = recorder.epoch
+            self._ct_cells = []
+            recorder.define(kinds.OBJECT.number, self._ct_number, (self._ct_kind, "", self._ct_made_at, ""))
         # Those of threads that have ended are closed.
-        self._cells = [entry for entry in self._cells if entry[0].cells.get(entry[1]) is entry[2]]
-        first = next((cell.first for other, _, cell in self._cells if other is state), None)
-        cell = Cell(self._number, state, frame, first or [_first])
+        self._ct_cells = [entry for entry in self._ct_cells if entry[0].cells.get(entry[1]) is entry[2]]
+        first = next((cell.first for other, _, cell in self._ct_cells if other is state), None)
+        cell = Cell(self._ct_number, state, frame, first or [_first])
         state.cells[key] = cell
-        self._cells.append((state, key, cell))
+        self._ct_cells.append((state, key, cell))
         return cell
 
-    def _record_hold(self, state: ThreadState, cell: Cell, end: int, hold: int) -> None:
+    def _ct_record_hold(self, state: ThreadState, cell: Cell, end: int, hold: int) -> None:
         """Give this hold a record if it explains a wait, was long, or the budget has room; else stamp it for a waiter."""
         recorder = _recorder
         releaser = recorder.state
-        waiters = self._waiters
+        waiters = self._ct_waiters
         record = (
-            _HOLD, state.index, self.held_since, hold, self._number, 0 if releaser is state else 1 + releaser.index,
-            recorder.sites.site(_caller()), cell.site, _CONTENDED if waiters or self._wanted else 0,
+            _HOLD, state.index, self.ct_held_since, hold, self._ct_number, 0 if releaser is state else 1 + releaser.index,
+            recorder.sites.site(_caller()), cell.site, _CONTENDED if waiters or self._ct_wanted else 0,
         )  # fmt: skip
-        recorded = self._wanted or hold >= SHORT_NS or _in_budget(cell.first, end)
+        recorded = self._ct_wanted or hold >= SHORT_NS or _in_budget(cell.first, end)
         if recorded:
-            self._wanted = False
+            self._ct_wanted = False
             recorder.store(*record)
         if waiters:
-            self._released = end
-            self._unrecorded = None if recorded else record
+            self._ct_released = end
+            self._ct_unrecorded = None if recorded else record
 
     # Waiting -------------------------------------------------------------------------------------------------
 
-    def _wait(self, attempt: Iterator[Any], frame: FrameType) -> Iterator[bool]:
+    def _ct_wait(self, attempt: Iterator[Any], frame: FrameType) -> Iterator[bool]:
         """The lock is taken: make an attempt to get it the slow way, and record the wait with what ended it.
 
         Yields once, whether it was got.
         """
         # First the mark, then the stamp, with no chance for a thread switch between them: whoever holds the lock at that
         # moment finds the mark at its release, so the trace knows who held it when the wait began.
-        self._waiters += 1
-        self._wanted = True
+        self._ct_waiters += 1
+        self._ct_wanted = True
         state, got, outcome = None, False, _ERROR
         try:
             try:
-                state = self._begin_wait(frame, monotonic_ns())
+                state = self._ct_begin_wait(frame, monotonic_ns())
                 for got in attempt:  # noqa: B007  # see `whole`
                     break
                 outcome = _ACQUIRED if got else _TIMEOUT
             finally:
-                self._waiters -= 1
+                self._ct_waiters -= 1
                 if state is not None:
-                    self._end_wait(state, monotonic_ns(), outcome, frame)
+                    self._ct_end_wait(state, monotonic_ns(), outcome, frame)
         except BaseException:
             if got:
                 try:
-                    self._forget()
+                    self._ct_forget()
                 finally:
-                    self._free()
+                    self._ct_free()
             raise
         yield got
 
-    def _attempts(self, blocking: Any, timeout: Any, frame: FrameType) -> Iterator[Any]:
+    def _ct_attempts(self, blocking: Any, timeout: Any, frame: FrameType) -> Iterator[Any]:
         """What `acquire` with these arguments does, yielding at last whether the lock was got."""
-        if not self._is_patient(blocking, timeout):
-            for got in map(self._try, (blocking,), (timeout,)):
+        if not self._ct_is_patient(blocking, timeout):
+            for got in map(self._ct_try, (blocking,), (timeout,)):
                 if not got:
-                    self._missed(frame)
+                    self._ct_missed(frame)
                 yield got
                 return
-        for got in self._tries:
+        for got in self._ct_tries:
             if got:
                 yield got
             break
-        yield from self._wait(map(self._try, (blocking,), (timeout,)), frame)
+        yield from self._ct_wait(map(self._ct_try, (blocking,), (timeout,)), frame)
 
-    def _begin_wait(self, frame: FrameType, since: int) -> ThreadState | None:
+    def _ct_begin_wait(self, frame: FrameType, since: int) -> ThreadState | None:
         try:
             if not _recorder.alive:
                 return None
             state = _recorder.state
-            self._cell_of(state, frame)
-            state.wait_begins(_WAIT, self._number, _recorder.sites.stack(frame), since)
+            self._ct_cell_of(state, frame)
+            state.wait_begins(_WAIT, self._ct_number, _recorder.sites.stack(frame), since)
         except BaseException as error:
             if not _recorder.failed(error):
                 raise
             return None
         return state
 
-    def _end_wait(self, state: ThreadState, end: int, outcome: int, frame: FrameType) -> None:
+    def _ct_end_wait(self, state: ThreadState, end: int, outcome: int, frame: FrameType) -> None:
         try:
             _ = _recorder.alive  # notices a fork
             if state.epoch != _recorder.epoch:  # a child, forked in a signal's handler: the wait shown is its parent's
@@ -336,15 +349,15 @@ class _Traced:
             wait = state.current_wait()
             since = wait.since
             state.wait_ends()
-            released = self._released if outcome == _ACQUIRED and self._released >= since else 0
-            if released and self._unrecorded is not None:
-                _recorder.store(*self._unrecorded)
-                self._unrecorded = None
+            released = self._ct_released if outcome == _ACQUIRED and self._ct_released >= since else 0
+            if released and self._ct_unrecorded is not None:
+                _recorder.store(*self._ct_unrecorded)
+                self._ct_unrecorded = None
             cpu, runq = state.reading(end)
             _recorder.store(
-                _WAIT, state.index, since, end - since, self._number, released, 0, wait.stack, outcome, cpu, runq
+                _WAIT, state.index, since, end - since, self._ct_number, released, 0, wait.stack, outcome, cpu, runq
             )
-            cell = self._cell_of(state, frame)
+            cell = self._ct_cell_of(state, frame)
             waited = end - since
             cell.waits += 1
             cell.wait_ns += waited
@@ -355,7 +368,7 @@ class _Traced:
             if not _recorder.failed(error):
                 raise
 
-    def _missed(self, frame: FrameType) -> None:
+    def _ct_missed(self, frame: FrameType) -> None:
         """acquire(False) found the lock taken: counted, and recorded as far as the budget goes.
 
         Not when the standard library asked: that is how `Condition` finds out whether its Lock is held.
@@ -364,13 +377,13 @@ class _Traced:
             if not _recorder.alive or is_library_file(frame.f_code.co_filename):
                 return
             state = _recorder.state
-            cell = self._cell_of(state, frame)
+            cell = self._ct_cell_of(state, frame)
             cell.failed += 1
             cell.save()
             now = monotonic_ns()
-            self._wanted = True
+            self._ct_wanted = True
             if _in_budget(cell.first, now):
-                _recorder.store(_WAIT, state.index, now, 0, self._number, 0, 0, cell.site, _TIMEOUT)
+                _recorder.store(_WAIT, state.index, now, 0, self._ct_number, 0, 0, cell.site, _TIMEOUT)
         except BaseException as error:
             if not _recorder.failed(error):
                 raise
@@ -379,32 +392,65 @@ class _Traced:
 
     def locked(self) -> bool:
         """Return whether the lock is in the locked state."""
-        return bool(self._raw.locked())
+        return bool(self._ct_raw.locked())
 
-    def _is_patient(self, blocking: Any, timeout: Any) -> bool:
+    def _ct_is_patient(self, blocking: Any, timeout: Any) -> bool:
         """Whether these arguments are valid ones that may wait; the raw lock itself judges all others."""
         return bool(blocking) and isinstance(timeout, (int, float)) and (timeout == -1 or 0 <= timeout < TIMEOUT_MAX)
 
     def __repr__(self) -> str:
-        return repr(self._raw)
+        raw, kind = self._ct_raw, type(self)
+        text = repr(raw).replace(hex(id(raw)), hex(id(self)))
+        return text if kind in _STAND_INS else text.replace("_thread.RLock", kind.__name__)
 
     @property  # type: ignore[misc]  # isinstance(lock, _thread.LockType) stays true
     def __class__(self) -> Any:
-        return self._real
+        kind = type(self)
+        return self._ct_real if kind in _STAND_INS else kind
 
     def __reduce_ex__(self, protocol: Any) -> Any:
-        return self._raw.__reduce_ex__(protocol)
+        kind: Any = type(self)
+        if kind in _STAND_INS:
+            return self._ct_raw.__reduce_ex__(protocol)
+        # Our slots look as if they could be pickled; only a derived class can say how.
+        if kind.__reduce__ is object.__reduce__ and not _has_own(kind, "__getstate__"):
+            raise TypeError(f"cannot pickle {kind.__name__!r} object")
+        return super().__reduce_ex__(protocol)
 
     def __del__(self) -> None:
         try:
             recorder = _recorder
-            if self._cells and self._epoch == recorder.epoch and recorder.alive:
-                for state, key, cell in self._cells:
+            cells = getattr(self, "_ct_cells", None)  # there are none where it was not wrapped to the end
+            if cells and self._ct_epoch == recorder.epoch and recorder.alive:
+                for state, key, cell in cells:
                     state.cells.pop(key, None)
-                    cell.close(self._number, state.index)
+                    cell.close(self._ct_number, state.index)
         except BaseException as error:
             if not _recorder.failed(error):
                 raise
+
+
+def _has_own(kind: type[Any], name: str) -> bool:
+    """Whether a class has this method otherwise than from `object`."""
+    return getattr(kind, name, None) is not getattr(object, name, None)
+
+
+def traced(kind: type[_Traced], raw: Any, frame: FrameType) -> Any:
+    """A traced lock of this kind around `raw`, made by `frame`."""
+    lock = object.__new__(kind)
+    lock._ct_wrap(raw, frame)
+    return lock
+
+
+def _called(kind: type[_Traced], raw: Any, frame: FrameType) -> Any:
+    """The same for a program that calls the type of a lock, or a class that it has derived from that; a lock in any case."""
+    lock = object.__new__(kind)
+    try:
+        lock._ct_wrap(raw, frame)
+    except BaseException as error:
+        if not _recorder.failed(error):
+            raise
+    return lock
 
 
 def _in_budget(first: list[int], now: int) -> bool:
@@ -432,34 +478,41 @@ class TracedLock(_Traced):
     """Stands in for `_thread.lock`."""
 
     __slots__ = ()
-    _kind = "Lock"
-    _real = LockType
+    _ct_kind = "Lock"
+    _ct_real = LockType
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Any:
+        # Raises before 3.13, where these cannot be made so.
+        return _called(cls, LockType(*args, **kwargs), getframe(1))
+
+    def __init_subclass__(cls, **_: Any) -> None:
+        raise TypeError("type '_thread.lock' is not an acceptable base type")
 
     def __enter__(self) -> bool:
         got = False
         try:
-            for got in self._tries:  # noqa: B007  # see `whole`
+            for got in self._ct_tries:  # noqa: B007  # see `whole`
                 break
             if not got:
-                for got in self._wait(map(self._try, (True,)), getframe(1)):  # noqa: B007
+                for got in self._ct_wait(map(self._ct_try, (True,)), getframe(1)):  # noqa: B007
                     break
-            self._took(getframe(1))
+            self._ct_took(getframe(1))
         except BaseException:
             if got:
                 try:
-                    self._forget()
+                    self._ct_forget()
                 finally:
-                    self._free()
+                    self._ct_free()
             raise
         return True
 
     @whole
     def __exit__(self, *_: object) -> None:
         try:
-            if (state := self._state) is not None:
-                self._let_go(state)
+            if (state := self._ct_state) is not None:
+                self._ct_let_go(state)
         finally:
-            self._free()
+            self._ct_free()
 
     def acquire(self, blocking: Any = True, timeout: Any = _NO_TIMEOUT) -> bool:
         """Acquire the lock; see `threading.Lock.acquire`."""
@@ -467,19 +520,19 @@ class TracedLock(_Traced):
         got = False
         try:
             if blocking is True and timeout is _NO_TIMEOUT:  # as nearly always
-                for got in self._tries:  # noqa: B007
+                for got in self._ct_tries:  # noqa: B007
                     break
             if not got:
-                for got in self._attempts(blocking, timeout, frame):  # noqa: B007
+                for got in self._ct_attempts(blocking, timeout, frame):  # noqa: B007
                     break
             if got:
-                self._took(frame)
+                self._ct_took(frame)
         except BaseException:
             if got:
                 try:
-                    self._forget()
+                    self._ct_forget()
                 finally:
-                    self._free()
+                    self._ct_free()
             raise
         return bool(got)
 
@@ -487,58 +540,61 @@ class TracedLock(_Traced):
     def release(self) -> None:
         """Release the lock; see `threading.Lock.release`."""
         try:
-            if (state := self._state) is not None:
-                self._let_go(state)
+            if (state := self._ct_state) is not None:
+                self._ct_let_go(state)
         finally:
-            self._free()
+            self._ct_free()
 
     acquire_lock = acquire
     release_lock = release
 
     def locked_lock(self) -> bool:
         """Return whether the lock is in the locked state."""
-        return bool(self._raw.locked())
+        return bool(self._ct_raw.locked())
 
     def _at_fork_reinit(self) -> None:
-        self._state = None
-        self._waiters = 0
-        self._wanted = False
-        self._unrecorded = None
-        self._raw._at_fork_reinit()
+        self._ct_state = None
+        self._ct_waiters = 0
+        self._ct_wanted = False
+        self._ct_unrecorded = None
+        self._ct_raw._at_fork_reinit()
 
 
 class TracedRLock(_Traced):
     """Stands in for `_thread.RLock`. A hold is from the first acquire to the last release."""
 
-    __slots__ = ("_depth",)
-    _kind = "RLock"
-    _real = RLockType
+    __slots__ = ("_ct_depth",)
+    _ct_kind = "RLock"
+    _ct_real = RLockType
 
-    def __init__(self, raw: Any, frame: FrameType) -> None:
-        self._depth = 0
-        super().__init__(raw, frame)
+    def __new__(cls, *args: Any, **kwargs: Any) -> Any:
+        return _called(cls, RLockType.__new__(RLockType, *args, **kwargs), getframe(1))
+
+    def _ct_wrap(self, raw: Any, frame: FrameType) -> None:
+        self._ct_depth = 0
+        super()._ct_wrap(raw, frame)
 
     def __enter__(self) -> bool:
         got = counted = False
         try:
-            for got in self._tries:  # noqa: B007  # see `whole`
+            for got in self._ct_tries:  # noqa: B007  # see `whole`
                 break
             if not got:
-                for got in self._wait(map(self._try, (True,)), getframe(1)):  # noqa: B007
+                for got in self._ct_wait(map(self._ct_try, (True,)), getframe(1)):  # noqa: B007
                     break
             # Only its owner can have got it while the depth is not 0.
-            self._depth = depth = self._depth + 1
+            self._ct_depth = depth = self._ct_depth + 1
             counted = True
             if depth == 1:
-                self._took(getframe(1))
+                self._ct_took(getframe(1))
         except BaseException:
             if got:
-                self._depth -= counted
+                self._ct_depth -= counted
                 try:
-                    if not self._depth:
-                        self._forget()
+                    if not self._ct_depth:
+                        self._ct_forget()
                 finally:
-                    self._free()
+                    self._ct_free()
             raise
         return True
 
@@ -548,24 +604,24 @@ class TracedRLock(_Traced):
         got = counted = False
         try:
             if blocking is True and timeout is _NO_TIMEOUT:  # as nearly always
-                for got in self._tries:  # noqa: B007
+                for got in self._ct_tries:  # noqa: B007
                     break
             if not got:
-                for got in self._attempts(blocking, timeout, frame):  # noqa: B007
+                for got in self._ct_attempts(blocking, timeout, frame):  # noqa: B007
                     break
             if got:
-                self._depth = depth = self._depth + 1
+                self._ct_depth = depth = self._ct_depth + 1
                 counted = True
                 if depth == 1:
-                    self._took(frame)
+                    self._ct_took(frame)
         except BaseException:
             if got:
-                self._depth -= counted
+                self._ct_depth -= counted
                 try:
-                    if not self._depth:
-                        self._forget()
+                    if not self._ct_depth:
+                        self._ct_forget()
                 finally:
-                    self._free()
+                    self._ct_free()
             raise
         return bool(got)
 
@@ -574,77 +630,81 @@ class TracedRLock(_Traced):
         # The same as `release`, and not a call of it: near the recursion limit that might fail.
         try:
             counted = False
-            if self._raw._is_owned():
-                self._depth = depth = self._depth - 1
+            if self._ct_raw._is_owned():
+                self._ct_depth = depth = self._ct_depth - 1
                 counted = True
-                if not depth and (state := self._state) is not None:
-                    self._let_go(state)
+                if not depth and (state := self._ct_state) is not None:
+                    self._ct_let_go(state)
         finally:
             try:
-                if not counted and self._raw._is_owned():
-                    self._depth -= 1
+                if not counted and self._ct_raw._is_owned():
+                    self._ct_depth -= 1
             finally:
-                self._free()
+                self._ct_free()
 
     @whole
     def release(self) -> None:
         """Release the lock; see `threading.RLock.release`."""
         try:
             counted = False
-            if self._raw._is_owned():
-                self._depth = depth = self._depth - 1
+            if self._ct_raw._is_owned():
+                self._ct_depth = depth = self._ct_depth - 1
                 counted = True
-                if not depth and (state := self._state) is not None:
-                    self._let_go(state)
+                if not depth and (state := self._ct_state) is not None:
+                    self._ct_let_go(state)
         finally:
             try:
-                if not counted and self._raw._is_owned():
-                    self._depth -= 1
+                if not counted and self._ct_raw._is_owned():
+                    self._ct_depth -= 1
             finally:
-                self._free()
+                self._ct_free()
 
     # What `threading.Condition` uses -----------------------------------------------------------------------------
 
     def _is_owned(self) -> bool:
-        return bool(self._raw._is_owned())
+        return bool(self._ct_raw._is_owned())
 
     def _recursion_count(self) -> int:
-        return int(self._raw._recursion_count())
+        return int(self._ct_raw._recursion_count())
 
     def _release_save(self) -> Any:
-        if (state := self._state) is not None and self._raw._is_owned():
-            self._let_go(state)
-            self._depth = 0
-        return self._raw._release_save()
+        if (state := self._ct_state) is not None and self._ct_raw._is_owned():
+            self._ct_let_go(state)
+            self._ct_depth = 0
+        return self._ct_raw._release_save()
 
     @whole
     def _acquire_restore(self, saved: Any) -> None:
         # Whatever handlers of signals do meanwhile, it ends with the lock taken: so does the raw one.
         try:
             state, waits = None, False
-            if self._state is not None:
-                self._waiters += 1
-                waits = self._wanted = True
-                state = self._begin_wait(getframe(1), monotonic_ns())
+            if self._ct_state is not None:
+                self._ct_waiters += 1
+                waits = self._ct_wanted = True
+                state = self._ct_begin_wait(getframe(1), monotonic_ns())
         finally:
             try:
-                self._raw._acquire_restore(saved)
+                self._ct_raw._acquire_restore(saved)
             finally:
-                self._waiters -= waits
-                self._depth = saved[0]
+                self._ct_waiters -= waits
+                self._ct_depth = saved[0]
         if state is not None:
-            self._end_wait(state, monotonic_ns(), _ACQUIRED, getframe(1))
-        self._took(getframe(1))
+            self._ct_end_wait(state, monotonic_ns(), _ACQUIRED, getframe(1))
+        self._ct_took(getframe(1))
 
     def _at_fork_reinit(self) -> None:
-        self._state = None
-        self._depth = 0
-        self._waiters = 0
-        self._wanted = False
-        self._unrecorded = None
-        self._raw._at_fork_reinit()
+        self._ct_state = None
+        self._ct_depth = 0
+        self._ct_waiters = 0
+        self._ct_wanted = False
+        self._ct_unrecorded = None
+        self._ct_raw._at_fork_reinit()
 
 
-for _stand_in, _real in ((TracedLock, LockType), (TracedRLock, RLockType)):
+_STAND_INS = (TracedLock, TracedRLock)
+
+for _stand_in in _STAND_INS:
+    _real = _stand_in._ct_real
     # type(lock).__name__ and the errors that name it, as without us
     _stand_in.__name__, _stand_in.__qualname__, _stand_in.__module__ = _real.__name__, _real.__qualname__, "_thread"
+    _stand_in.__doc__ = _real.__doc__

@@ -31,7 +31,7 @@ from ..events.schema import NO_CORE, RECORD, RECORD_SHIFT, pack_payload
 from .control import Control
 from .linux import let_go, sched_getcpu, wiped_on_fork_page
 from .live import LivePage
-from .locks import TracedLock, TracedRLock, use_recorder
+from .locks import TracedLock, TracedRLock, traced, use_recorder
 from .segments import Segment, more_slots, segment_size
 from .shared import Shared, is_the_programs
 from .sites import Sites
@@ -130,9 +130,19 @@ class Recorder(Shared):
         """Count something that could not be recorded (`layout.LIVE_COUNTERS`)."""
         self.live.count(counter, by)
 
-    def exits(self, time: int, /) -> None:
+    def after_fork(self) -> None:
+        """Called in a forked child: it is there."""
+        try:
+            if self.alive:
+                self.meet()
+        except BaseException as error:
+            if not self.failed(error):
+                raise
+
+    def exits(self, time: int, value: int, outcome: int, /) -> None:
         """The image's own last breath."""
-        self.live.note_end(time)
+        self.emit(kinds.PROCESS_EXIT.number, time, 0, 0, 0, value, 0, outcome)
+        self.live.note_end(time, value)
 
     # Records -----------------------------------------------------------------------------------------------
 
@@ -395,12 +405,12 @@ class Recorder(Shared):
     def new_lock(self, frame: FrameType, /) -> Any:
         """A Lock for the code in `frame`: a traced one, or a raw one for the standard library itself."""
         raw = allocate_lock()
-        return raw if is_library_file(frame.f_code.co_filename) or not self.alive else TracedLock(raw, frame)
+        return raw if is_library_file(frame.f_code.co_filename) or not self.alive else traced(TracedLock, raw, frame)
 
     def new_rlock(self, frame: FrameType, /) -> Any:
         """An RLock for the code in `frame`, like `new_lock`."""
         raw = RLockType()
-        return raw if is_library_file(frame.f_code.co_filename) or not self.alive else TracedRLock(raw, frame)
+        return raw if is_library_file(frame.f_code.co_filename) or not self.alive else traced(TracedRLock, raw, frame)
 
     @property
     def detail(self) -> int:

@@ -101,7 +101,7 @@ class ThreadState:
 
     def close(self) -> None:
         """The thread is gone: its totals are recorded, its entries are free again."""
-        held = {lock.held_word >> 32 for lock in self.held}  # whoever lets these go will add to its totals
+        held = {lock.ct_held_word >> 32 for lock in self.held}  # whoever lets these go will add to its totals
         for key in [key for key in self.cells if key[0] not in held]:
             self.cells.pop(key).close(key[0], self.index)
         entry, self._entry = self._entry, None
@@ -148,7 +148,7 @@ class ThreadState:
         self.held.remove(lock)
         self.held_at = self._held_start
         for held in self.held:
-            self.show_held(held.held_since, held.held_word)
+            self.show_held(held.ct_held_since, held.ct_held_word)
         if self.held_at < self.held_end:
             _pack_held(self.held_view, self.held_at, 0, 0)
 

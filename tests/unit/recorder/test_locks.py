@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import abc
 import contextlib
+import copy
 import gc
+import json
 import os
+import pickle
+import re
 import signal
 import sys
 import threading
 import time
 import types
+import weakref
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -23,6 +29,7 @@ from tests.support.recording import Session, running, twin_only
 from tests.support.segments import Steps, child
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 KINDS = ["Lock", "RLock"]
@@ -246,7 +253,7 @@ class TickError(Exception):
 
 
 def is_free(lock: Any) -> bool:
-    """Whether another thread gets it."""
+    """Whether another thread does not get it."""
     got: list[bool] = []
 
     def attempt() -> None:
@@ -414,3 +421,161 @@ def test_at_the_recursion_limit_no_lock_stays_taken(session: Session, kind: str)
         assert is_free(lock), frames
     assert refused > 0
     assert session.image().count("errors") == 0
+
+
+# Their types ---------------------------------------------------------------------------------------------------------
+
+
+def said(call: Callable[[], Any]) -> str:
+    """What a call gives or raises, less addresses and thread identifiers."""
+    try:
+        text = str(call())
+    except TypeError as error:
+        text = f"TypeError: {error}"
+    return re.sub(r"0x[0-9a-f]+|owner=[1-9][0-9]*", "…", text)
+
+
+@both_kinds
+def test_calling_the_type_gives_or_refuses_what_it_does_bare(session: Session, kind: str) -> None:
+    """Before 3.13 no Lock can be made so."""
+    raw = LockType if kind == "Lock" else RLockType
+    mine: Any = type(new(kind))
+    for arguments, named in (((), {}), ((1, 2), {}), ((), {"blocking": True})):
+        assert said(lambda a=arguments, n=named: mine(*a, **n)) == said(lambda a=arguments, n=named: raw(*a, **n))  # type: ignore[misc]
+    gc.collect()
+    assert (session.image().count("errors"), session.image().off_reason) == (0, "")
+
+
+@pytest.mark.usefixtures("session")
+def test_no_class_can_be_derived_from_a_lock_as_bare() -> None:
+    derived: list[str] = []
+    for base in (LockType, type(new("Lock"))):
+        with pytest.raises(TypeError) as refused:
+            type("Mine", (base,), {})
+        derived.append(str(refused.value))
+    assert derived[0] == derived[1]
+
+
+def derived_rlock(base: Any) -> list[Any]:
+    """All that one can see of a class of a program's own, derived from that of an RLock."""
+
+    class Mine(base):  # type: ignore[misc]
+        def __init__(self, name: str, *, size: int = 1) -> None:
+            self.name = name
+            # The names of ours, if they had no prefix.
+            self._raw = self._cell = self._cells = self._state = self._number = self._depth = self._tries = size
+            self._waiters = self._wanted = self._released = None
+
+        def _wait(self, *_: Any) -> str:
+            return "not ours"
+
+    class Refusing(base):  # type: ignore[misc]
+        def __init__(self, name: str) -> None:
+            super().__init__(name)
+
+    class Slotted(base):  # type: ignore[misc]
+        __slots__ = ("name",)
+
+    class Kept(base):  # type: ignore[misc]
+        def __reduce__(self) -> Any:
+            return Kept, ()
+
+    class WithMeta(base, metaclass=abc.ABCMeta):  # type: ignore[misc]
+        def __new__(cls, *args: Any) -> Any:
+            return super().__new__(cls, *args)
+
+    lock = Mine("a", size=7)
+    seen: list[Any] = [vars(lock), said(lambda: Mine()), said(lambda: Refusing("a")), said(lambda: WithMeta(1, 2))]  # type: ignore[call-arg]  # noqa: PLW0108
+    with lock:
+        seen += [lock.acquire(), lock.acquire(False), lock.acquire(timeout=1), said(lambda: lock), lock._is_owned()]
+        for _ in range(3):
+            lock.release()
+        seen += [said(lambda: lock), contended(lock)]
+    seen += [
+        said(lambda: lock),
+        hex(id(lock)) in repr(lock),
+        said(lambda: pickle.dumps(lock)),
+        said(lambda: copy.copy(lock)),
+    ]
+    seen += [
+        type(copy.copy(Kept())) is Kept,
+        lock.__class__ is Mine,
+        isinstance(lock, base),
+        weakref.ref(lock)() is lock,
+    ]
+    seen += [hasattr(Slotted(), "__dict__"), vars(lock), lock._wait(), waited_for(threading.Condition(lock))]
+    try:
+        lock.release()
+    except RuntimeError as error:
+        seen.append(str(error))
+    return seen
+
+
+def contended(lock: Any) -> bool:
+    """Whether another thread does not get it."""
+    got: list[bool] = []
+
+    def take() -> None:
+        got.append(lock.acquire(timeout=0.01))
+        if got[0]:
+            lock.release()
+
+    thread = threading.Thread(target=take)
+    thread.start()
+    thread.join()
+    return not got[0]
+
+
+def waited_for(condition: threading.Condition) -> bool:
+    """Whether a thread that waits with this condition is woken."""
+
+    def wake() -> None:
+        with condition:
+            condition.notify()
+
+    thread = threading.Thread(target=wake)
+    with condition:
+        thread.start()
+        woken = condition.wait(10)
+    thread.join()
+    return woken
+
+
+def test_a_class_derived_from_an_rlocks_is_as_bare_and_records(session: Session) -> None:
+    assert derived_rlock(type(new("RLock"))) == derived_rlock(RLockType)
+    image = session.image()
+    assert (image.count("errors"), image.off_reason) == (0, "")
+
+    class Mine(type(new("RLock"))):  # type: ignore[misc]
+        pass
+
+    before = len(image.records(kinds.LOCK_HOLD))
+    lock = Mine()
+    with lock:
+        pass
+    rows = session.image().records(kinds.LOCK_HOLD)
+    assert len(rows) == before + 1
+    assert session.image().definitions(kinds.OBJECT)[rows[-1]["object"]][0] == "RLock"
+
+
+@twin_only
+@both_kinds
+def test_a_lock_that_was_not_made_to_the_end_goes_without_a_word(session: Session, kind: str) -> None:
+    """As when a signal's handler raises in the middle of its making."""
+    lock = object.__new__(type(new(kind)))
+    del lock
+    gc.collect()
+    assert (session.image().count("errors"), session.image().off_reason) == (0, "")
+
+
+@twin_only
+def test_our_own_failure_in_the_making_leaves_a_lock_that_works(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make: Any = type(new("RLock"))
+    monkeypatch.setattr(type(running()), "number", json.loads)  # refuses its arguments
+    lock = make()
+    with lock:
+        assert contended(lock)
+    assert not contended(lock)
+    assert session.image().count("errors") == 1
