@@ -32,7 +32,7 @@ class EventKind:
 
 # Processes -----------------------------------------------------------------------------------------
 PROCESS_BORN = EventKind(
-    1, "process born", "The first record of an image, written by its first thread.",
+    1, "process born", "The first record of an image that records anything; by its first thread.",
     time="when the recorder began in it", other="nonce of the image it was forked from, or 0", value="its pid")
 PROCESS_EXIT = EventKind(
     2, "process exit", "The image is about to end by its own doing; what follows is lost time, not lost work.",

@@ -5,7 +5,7 @@ acknowledges and unlinks; nobody ever truncates a live file.
 
 ========================  ===============================================================================
 ``control``               one page, made by ``conctrace run``; the collector holds an OFD lock on it
-``NONCE.live``            one page per image: who it is, and its counters (`LIVE`)
+``NONCE.live``            one page per image: who it is, and its counters (`LIVE`); its magic is stored last
 ``NONCE.SEQ.seg``         segments: a header slot, then records (`schema.RECORD`), SEQ counts from 0
 ``NONCE.threads.K``       chunks of `THREAD_ENTRY`: what each thread waits for and holds right now
 ``NONCE.totals.K``        chunks of `TOTALS_ENTRY`: exact totals per (object, thread, call site)
@@ -74,6 +74,7 @@ LIVE_COUNTERS: tuple[tuple[str, int, str], ...] = (
     ("totals_dropped", 304, "operations missing from the totals: no room for another entry"),
     ("off_time", 312, "monotonic ns when the recorder switched itself off, 0: it did not"),
     ("ended", 320, "monotonic ns of the image's own last breath (PROCESS_EXIT), 0: it gave none"),
+    ("exit_value", 328, "1 + the exit status it said it would end with, 0: it said none"),
 )
 LIVE_COUNTER_OFFSETS: dict[str, int] = {name: offset for name, offset, _ in LIVE_COUNTERS}
 #: Why the recorder switched itself off: UTF-8, zero padded.

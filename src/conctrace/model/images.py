@@ -24,7 +24,7 @@ class Image:
         self.define = Definitions(data, images)
         self.rows: dict[int, list[Row]] = defaultdict(list)
         self._last_words: dict[int, int] = {}
-        self.last = self.born
+        self.last = max(self.born, data.counters.get("ended", 0))
         for record in data.records:
             row = Row._make(record)
             self.rows[row.kind].append(row)

@@ -166,7 +166,9 @@ def _end(family: Family, image: Image, reaped: Reaped, names: dict[ProcessKey, s
 def _said_status(image: Image) -> int | None:
     """The status that the process said it would end with."""
     said = [row.value for row in image.of(kinds.PROCESS_EXIT) if row.value >= 0]
-    return said[-1] if said else None
+    # What recorded nothing else says it on its live page alone.
+    exit_value = image.data.counters.get("exit_value", 0)
+    return said[-1] if said else exit_value - 1 if exit_value else None
 
 
 def _killer(family: Family, image: Image, number: int, end: int, names: dict[ProcessKey, str]) -> str | None:

@@ -31,13 +31,14 @@ def _thread(image: Image, process: Process, index: int, begin: Row | None) -> Th
     return Thread(
         key=(image.key, index),
         name=(fields[0] if fields else "") or ("MainThread" if index == 0 else f"thread {index}"),
-        native_id=int(fields[1]) if fields else 0,
+        # Linux: a main thread's id is its process's.
+        native_id=int(fields[1]) if fields else 0 if index else image.pid,
         daemon=bool(fields) and fields[2] == "1",
         start=begin.time if begin else image.born,
         end=_end(image, process, index),
         is_main=index == 0,
         target=process.target if index == 0 else thing[3] if thing else "",
-        from_start=begin is not None and begin.outcome != kinds.NOT_FROM_START.number,
+        from_start=index == 0 if begin is None else begin.outcome != kinds.NOT_FROM_START.number,
         started_by=(image.key, start.thread) if start else None,
         start_site=stack[0] if stack else None,
         error=image.define.text(error.other) if error else None,

@@ -34,8 +34,5 @@ def _exit(original: Any) -> Any:
 @guarded
 def say_exit(status: object, how: kinds.OutcomeKind) -> None:
     """Record that this image is about to end; `status` as the exit system call will cut it, -1: not known."""
-    recorder = active()
-    now = monotonic_ns()
     value = -1 if type(status) is not int or (status == -1 and how is kinds.EXIT_FINALIZED) else status & 0xFF
-    recorder.emit(kinds.PROCESS_EXIT.number, now, 0, 0, 0, value, 0, how.number)
-    recorder.exits(now)
+    active().exits(monotonic_ns(), value, how.number)

@@ -53,8 +53,9 @@ class LivePage:
         """Add to one of `layout.LIVE_COUNTERS`."""
         self._words[_WORD[name]] += by
 
-    def note_end(self, time: int) -> None:
-        """The image's own last breath."""
+    def note_end(self, time: int, status: int) -> None:
+        """The image's own last breath, with the exit status it is about to end with, or -1."""
+        self._words[_WORD["exit_value"]] = status + 1
         self._words[_WORD["ended"]] = time
 
     def note_off(self, reason: str) -> None:

@@ -107,8 +107,11 @@ if TYPE_CHECKING:
         def failed(self, error: BaseException, /) -> bool:
             """What to do about an exception that came out of our code: True to swallow it, False to let it pass."""
 
-        def exits(self, time: int, /) -> None:
-            """The image's own last breath."""
+        def after_fork(self) -> None:
+            """Called in a forked child: it is there. Raises nothing of ours."""
+
+        def exits(self, time: int, value: int, outcome: int, /) -> None:
+            """The image's own last breath: `kinds.PROCESS_EXIT`."""
 
         # Locks
 

@@ -7,7 +7,7 @@ import os
 from .. import patches, recorder
 from ..events import kinds
 from ..patches.exit import say_exit
-from ..patches.guard import active, guarded
+from ..patches.guard import guarded
 from ..patches.patchset import PatchSet
 from .imports import PatchOnImport
 
@@ -20,9 +20,8 @@ _patched = PatchSet()
 
 def start(folder: str, role: int = 0) -> None:
     """Record this process into the session's folder from now on; raises OSError when that cannot be."""
-    recorder.start(folder, role)
-    os.register_at_fork(after_in_child=_born)
-    _born()
+    running = recorder.start(folder, role)
+    os.register_at_fork(after_in_child=running.after_fork)
     PatchOnImport({name: _install for name, _ in patches.PATCHES}).install()
     # Registered first, so called last.
     import atexit
@@ -39,9 +38,3 @@ def _install(module: ModuleType) -> None:
 @guarded
 def _guarded_install(install: patches.Install, module: ModuleType) -> None:
     install(_patched, module)
-
-
-@guarded
-def _born() -> None:
-    """The first record of an image, and its first thread."""
-    active().meet()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from conctrace.events import layout
+from conctrace.events import kinds, layout
 from conctrace.events.schema import SCHEMA_VERSION, unpack_payload
 from tests.support.recording import running
 
@@ -77,11 +77,12 @@ def test_it_counts_and_keeps_the_first_reason_only(session: Session) -> None:
     recorder = running()
     recorder.count("dropped")
     recorder.count("dropped", 4)
-    recorder.exits(77)
+    recorder.exits(77, 3, kinds.EXIT_OS_EXIT.number)
     recorder.switch_off("first")
     recorder.switch_off("second")
     image = session.image()
     assert (image.count("dropped"), image.count("errors"), image.count("ended")) == (5, 0, 77)
+    assert image.count("exit_value") == 3 + 1
     assert image.born < image.count("off_time") <= time.monotonic_ns()
     assert image.off_reason == "first"
     assert not recorder.alive

@@ -45,6 +45,7 @@ struct ct_state {
     uint64_t no_room_until;
     uint64_t *live; /* live page */
     uint64_t nonce;
+    uint64_t parent; /* nonce of the image it was forked from, or 0 */
     uint64_t born;
     uint8_t *control;
     uint32_t detail;

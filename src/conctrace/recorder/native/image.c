@@ -41,9 +41,8 @@ start_image(uint64_t parent, uint32_t inherited_below)
     ct.no_room_until = 0;
     ct.next_thread = 0;
     ct_forget_tables();
+    ct.parent = parent;
     set_word(CT_RECORDING);
-    ct_store(&(struct ct_record){
-        .kind = CT_KIND_PROCESS_BORN, .time = ct.born, .other = parent, .value = (int64_t)getpid()});
     return 0;
 }
 

@@ -330,14 +330,38 @@ switch_off(PyObject *Py_UNUSED(self), PyObject *reason)
     Py_RETURN_NONE;
 }
 
+/* An image that has recorded nothing else says it on its live page alone. */
 static PyObject *
-exits(PyObject *Py_UNUSED(self), PyObject *time)
+exits(PyObject *Py_UNUSED(self), PyObject *const *args, Py_ssize_t count)
 {
-    uint64_t now = word(&time, 1, 0, 0);
-    if (!PyErr_Occurred() && ct_recording()) {
-        ct.live[CT_LIVE_ENDED / 8] = now;
+    if (check_count("exits", count, 3, 3)) {
+        return NULL;
     }
-    return done();
+    struct ct_record record = {
+        .kind = CT_KIND_PROCESS_EXIT,
+        .time = word(args, count, 0, 0),
+        .value = (int64_t)word(args, count, 1, 0),
+        .outcome = (uint8_t)word(args, count, 2, 0),
+    };
+    if (PyErr_Occurred() || !ct_alive()) {
+        return done();
+    }
+    if (ct.segment.slots != NULL) {
+        struct ct_thread *thread = ct_here();
+        record.thread = thread == NULL ? 0 : thread->index;
+        ct_store(&record);
+    }
+    ct.live[CT_LIVE_EXIT_VALUE / 8] = (uint64_t)record.value + 1;
+    ct.live[CT_LIVE_ENDED / 8] = record.time;
+    Py_RETURN_NONE;
+}
+
+/* In a forked child: its live page says that it is there. */
+static PyObject *
+after_fork(PyObject *Py_UNUSED(self), PyObject *Py_UNUSED(ignored))
+{
+    ct_alive();
+    Py_RETURN_NONE;
 }
 
 static PyObject *
@@ -403,7 +427,8 @@ static PyMethodDef recorder_methods[] = {
     METHOD("thread_ends", thread_ends, METH_FASTCALL),
     METHOD("count", count_, METH_FASTCALL),
     METHOD("switch_off", switch_off, METH_O),
-    METHOD("exits", exits, METH_O),
+    METHOD("exits", exits, METH_FASTCALL),
+    METHOD("after_fork", after_fork, METH_NOARGS),
     METHOD("new_lock", new_lock, METH_O),
     METHOD("new_rlock", new_rlock, METH_O),
     {NULL, NULL, 0, NULL},

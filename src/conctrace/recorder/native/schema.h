@@ -142,6 +142,7 @@ _Static_assert(sizeof(struct ct_record) == 64, "a record has 64 bytes");
 #define CT_LIVE_TOTALS_DROPPED 304
 #define CT_LIVE_OFF_TIME 312
 #define CT_LIVE_ENDED 320
+#define CT_LIVE_EXIT_VALUE 328
 
 /* settings.py */
 #define CT_BUDGET_FIRST 1000

@@ -115,8 +115,9 @@ next_segment(uint32_t slots)
 {
     struct ct_segment *segment = &ct.segment;
     char path[PATH_ROOM];
-    uint32_t seq = segment->slots == NULL ? segment->seq : segment->seq + 1;
-    size_t size = segment_size(seq, ((size_t)slots + 1) * sizeof(struct ct_record));
+    uint32_t seq = segment->slots == NULL ? 0 : segment->seq + 1;
+    /* The header, and in the first segment the image's birth: an image that records nothing has its live page only. */
+    size_t size = segment_size(seq, ((size_t)slots + (seq == 0 ? 2 : 1)) * sizeof(struct ct_record));
     segment_path(path, seq);
     struct ct_record *mapping = ct_create_mapped(path, size);
     if (mapping == NULL) {
@@ -138,6 +139,10 @@ next_segment(uint32_t slots)
     segment->seq = seq;
     atomic_store(&segment->next, 1);
     note_waiting(seq, size);
+    if (seq == 0) {
+        ct_store(&(struct ct_record){
+            .kind = CT_KIND_PROCESS_BORN, .time = ct.born, .other = ct.parent, .value = (int64_t)getpid()});
+    }
     return 0;
 }
 
