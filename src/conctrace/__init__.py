@@ -6,22 +6,23 @@
 
 from __future__ import annotations
 
-from ._version import __version__
-
 __all__ = ["__version__", "counter", "instant", "span"]
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from ._version import __version__
     from .session.marks import counter, instant, span
 
 
 def __getattr__(name: str) -> Any:
     # This package is imported in every traced process, most of which use none of these.
     if name in ("counter", "instant", "span"):
-        from .session import marks
-
-        value = globals()[name] = getattr(marks, name)
-        return value
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from .session import marks as module
+    elif name == "__version__":
+        from . import _version as module
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(module, name)
+    return value

@@ -33,6 +33,8 @@ from __future__ import annotations
 
 from struct import Struct
 
+from . import payload
+
 #: Changed whenever a native recorder of one build could misread files of another.
 ABI_VERSION = 2
 
@@ -80,7 +82,7 @@ LIVE_COUNTER_OFFSETS: dict[str, int] = {name: offset for name, offset, _ in LIVE
 #: Why the recorder switched itself off: UTF-8, zero padded.
 LIVE_OFF_REASON = (512, 512)
 #: The command: a `pack_payload` of (executable, *orig_argv), behind its length in four bytes; cut to fit.
-LIVE_COMMAND = (1024, PAGE - 1024)
+LIVE_COMMAND = (PAGE - payload.COMMAND_SIZE, payload.COMMAND_SIZE)
 
 # Segments ---------------------------------------------------------------------------------------------------
 SEGMENT_MAGIC = b"CTSEGM01"

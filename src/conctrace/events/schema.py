@@ -12,6 +12,9 @@ from __future__ import annotations
 
 from struct import Struct
 
+from .payload import pack_payload as pack_payload
+from .payload import unpack_payload as unpack_payload
+
 SCHEMA_VERSION = 1
 
 
@@ -58,26 +61,3 @@ _NUMPY_CODES = {"Q": "<u8", "q": "<i8", "I": "<u4", "H": "<u2", "B": "u1"}
 def dtype() -> list[tuple[str, str]]:
     """The record as a NumPy dtype description: ``numpy.dtype(dtype())`` has itemsize 64."""
     return [(field.name, _NUMPY_CODES[field.code]) for field in FIELDS]
-
-
-def pack_payload(fields: tuple[str | int, ...]) -> bytes:
-    """The payload of a `DEFINE` record: each field as text, UTF-8, behind its length in four bytes."""
-    parts = []
-    for field in fields:
-        # Names come from the program and may hold lone surrogates.
-        text = str(field).encode("utf-8", "backslashreplace")
-        parts.append(len(text).to_bytes(4, "little"))
-        parts.append(text)
-    return b"".join(parts)
-
-
-def unpack_payload(payload: bytes) -> list[str]:
-    """The fields of a `DEFINE` record's payload; raises ValueError when it is cut short."""
-    fields, at = [], 0
-    while at < len(payload):
-        end = at + 4 + int.from_bytes(payload[at : at + 4], "little")
-        if end > len(payload):
-            raise ValueError(f"definition payload is cut at byte {at} of {len(payload)}")
-        fields.append(payload[at + 4 : end].decode("utf-8", "backslashreplace"))
-        at = end
-    return fields

@@ -13,8 +13,6 @@ if TYPE_CHECKING:
 
     from .patchset import PatchSet
 
-MODULE = "os"
-
 
 def install(patches: PatchSet, os: ModuleType) -> None:
     """Wrap it."""

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
     from .patchset import PatchSet
 
-MODULE = "threading"
-
 
 def install(patches: PatchSet, threading: ModuleType) -> None:
     """Wrap what `threading` offers; its own locks stay raw (the recorder looks at the caller)."""

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
     from .patchset import PatchSet
 
-MODULE = "multiprocessing.process"
-
 #: As Linux numbers them; `signal` would load `enum`, which costs a start more than all of the patches.
 _SIGKILL, _SIGTERM = 9, 15
 

@@ -1,4 +1,4 @@
-"""`threading.Thread` (start, run, join, the exception that ends it) and `_thread.start_new_thread`.
+"""`threading.Thread`: start, run, join, the exception that ends it.
 
 A thread's life is recorded in `Thread._bootstrap_inner`, not around `Thread.run`: a wrapper there would stand in the traceback
 that the program prints when a thread fails.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 
-from .._stdlib import getframe, is_library_file, monotonic_ns
+from .._stdlib import getframe, monotonic_ns
 from ..events import kinds
 from .guard import active, guarded
 from .names import callable_name
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
     from .patchset import PatchSet
 
-MODULE = "threading"
-
 
 def install(patches: PatchSet, threading: ModuleType) -> None:
     """Wrap the methods of Thread, and what reports an uncaught exception in one."""
@@ -31,12 +29,6 @@ def install(patches: PatchSet, threading: ModuleType) -> None:
     patches.wrap(thread, "join", _join)
     patches.wrap(thread, "_bootstrap_inner", _bootstrap_inner)
     patches.wrap(threading, "_make_invoke_excepthook", _make_invoke_excepthook)
-
-
-def install_thread(patches: PatchSet, thread: ModuleType) -> None:
-    """The same for the `_thread` module's own names."""
-    patches.wrap(thread, "start_new_thread", _start_new_thread)
-    patches.wrap(thread, "start_new", _start_new_thread)
 
 
 # Starting --------------------------------------------------------------------------------------------------
@@ -148,104 +140,3 @@ def _join(original: Any) -> Any:
             end_wait(token, outcome)
 
     return join
-
-
-# _thread.start_new_thread -------------------------------------------------------------------------------------
-
-
-class _Started:
-    """The function of a bare thread, announced when it runs; reads like the function in any message about it."""
-
-    __slots__ = ("__weakref__", "function")
-
-    def __init__(self, function: Any) -> None:
-        self.function = function
-
-    def __call__(self, *args: Any, **kwargs: Any) -> None:
-        _bare_begins(self)
-        try:
-            error = self._failure(args, kwargs)
-            if error is not None:
-                _report(error, self.function)
-        finally:
-            _bare_ends(self)
-
-    def _failure(self, args: Any, kwargs: Any) -> BaseException | None:
-        """Call the function; what it failed with, less our own frame."""
-        try:
-            self.function(*args, **kwargs)
-        except SystemExit:  # says nothing
-            return None
-        except BaseException as error:
-            trace = error.__traceback__
-            return error.with_traceback(trace and trace.tb_next)
-        return None
-
-    def __repr__(self) -> str:
-        return repr(self.function)
-
-
-def _report(error: BaseException, function: Any) -> None:
-    """Tell `sys.unraisablehook` what ended a bare thread, as the interpreter does: it would name our stand-in for the function."""
-    message: str | None = "Exception ignored in thread started by"
-    thing = function
-    if sys.version_info >= (3, 13):
-        thing = None
-        try:
-            message = f"{message} {function!r}"
-        except Exception:  # its own __repr__ failed
-            message = None
-    _unraisable(error, message, thing)
-
-
-def _unraisable(error: BaseException, message: str | None, thing: Any) -> None:
-    # Nothing else gives the type of the hook's argument.
-    kind: Any = next(kind for kind in tuple.__subclasses__() if kind.__name__ == "UnraisableHookArgs")
-    hook = getattr(sys, "unraisablehook", None)
-    told = kind((type(error), error, error.__traceback__, message, thing))
-    try:
-        sys.audit("sys.unraisablehook", hook, told)
-        if hook is not None:
-            hook(told)
-            return
-    except BaseException as failure:
-        trace = failure.__traceback__
-        failure.__traceback__ = trace and trace.tb_next
-        told = kind((type(failure), failure, failure.__traceback__, "Exception ignored in sys.unraisablehook", hook))
-    sys.__unraisablehook__(told)
-
-
-@guarded
-def _bare_begins(started: _Started) -> None:
-    recorder = active()
-    number = recorder.object_number(started, _define_bare)
-    recorder.thread_begins(callable_name(started.function), True, number)
-
-
-def _define_bare(started: _Started) -> tuple[str, str, int, str]:
-    name = callable_name(started.function)
-    return "Thread", name, 0, name
-
-
-@guarded
-def _bare_ends(started: _Started) -> None:
-    active().thread_ends(callable_name(started.function), True)
-
-
-def _start_new_thread(original: Any) -> Any:
-    def start_new_thread(*args: Any, **kwargs: Any) -> int:
-        frame = getframe(1)
-        if not args or not callable(args[0]) or is_library_file(frame.f_code.co_filename):
-            return int(original(*args, **kwargs))
-        started = _Started(args[0])
-        began = monotonic_ns()
-        ident = int(original(started, *args[1:], **kwargs))
-        _bare_started(started, began, frame)
-        return ident
-
-    return start_new_thread
-
-
-@guarded
-def _bare_started(started: _Started, began: int, frame: FrameType) -> None:
-    _started(active().object_number(started, _define_bare), began, frame)

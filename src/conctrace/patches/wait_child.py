@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
     from .patchset import PatchSet
 
-MODULE = "os"
-
 #: function → (index of the argument that names the pid or None, index of the options)
 _FUNCTIONS = {"wait": (None, None), "waitpid": (0, 1), "wait3": (None, 0), "wait4": (0, 1), "waitid": (1, 2)}
 

@@ -26,14 +26,31 @@ def start(folder: str, role: int = 0) -> Interface:
 
 
 def _chosen() -> Callable[[str, int], Interface]:
-    """The native one where it is there, unless the other is asked for."""
+    """The native one where it is there, unless the other is asked for; raises OSError in a sub-interpreter."""
     if recorder_choice() != "python":
         try:
             from . import native
         except ImportError:
             pass
         else:
-            return native.Recorder
+            return native.Recorder  # which sees for itself that this is the main interpreter
+    if not _is_main_interpreter():
+        raise OSError("sub-interpreters are not recorded")
     from . import python
 
     return python.Recorder
+
+
+def _is_main_interpreter() -> bool:
+    """Sub-interpreters have modules of their own, so this would start a second recorder in the process."""
+    try:
+        import _interpreters as interpreters  # type: ignore[import-not-found,unused-ignore]  # 3.13
+    except ImportError:
+        try:
+            import _xxsubinterpreters as interpreters  # type: ignore[import-not-found,unused-ignore]
+        except ImportError:
+            return True
+    main, current = interpreters.get_main(), interpreters.get_current()
+    if isinstance(main, tuple):  # 3.13 adds whence they came
+        main, current = main[0], current[0]
+    return bool(main == current)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import sys
 
-from ..events import layout
-from ..events.schema import pack_payload
+from ..events.payload import COMMAND_SIZE, pack_payload
 
-_ROOM = layout.LIVE_COMMAND[1] - 4
+_ROOM = COMMAND_SIZE - 4
 #: Characters kept of each word of a command that is too long.
 _WORD_ROOM = 200
 

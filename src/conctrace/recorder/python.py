@@ -130,8 +130,8 @@ class Recorder(Shared):
         """Count something that could not be recorded (`layout.LIVE_COUNTERS`)."""
         self.live.count(counter, by)
 
-    def after_fork(self) -> None:
-        """Called in a forked child: it is there."""
+    def announce(self) -> None:
+        """This process is there, and its first thread."""
         try:
             if self.alive:
                 self.meet()

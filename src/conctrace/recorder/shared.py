@@ -107,8 +107,8 @@ if TYPE_CHECKING:
         def failed(self, error: BaseException, /) -> bool:
             """What to do about an exception that came out of our code: True to swallow it, False to let it pass."""
 
-        def after_fork(self) -> None:
-            """Called in a forked child: it is there. Raises nothing of ours."""
+        def announce(self) -> None:
+            """Called at the start, and in a forked child: this process is there. Raises nothing of ours."""
 
         def exits(self, time: int, value: int, outcome: int, /) -> None:
             """The image's own last breath: `kinds.PROCESS_EXIT`."""

@@ -21,7 +21,8 @@ _patched = PatchSet()
 def start(folder: str, role: int = 0) -> None:
     """Record this process into the session's folder from now on; raises OSError when that cannot be."""
     running = recorder.start(folder, role)
-    os.register_at_fork(after_in_child=running.after_fork)
+    running.announce()
+    os.register_at_fork(after_in_child=running.announce)
     PatchOnImport({name: _install for name, _ in patches.PATCHES}).install()
     # Registered first, so called last.
     import atexit

@@ -11,21 +11,6 @@ import sys
 from ..settings import session_folder
 
 
-def _is_main_interpreter() -> bool:
-    """Sub-interpreters have modules of their own, so this would start a second recorder in the process."""
-    try:
-        import _interpreters as interpreters  # type: ignore[import-not-found,unused-ignore]  # 3.13
-    except ImportError:
-        try:
-            import _xxsubinterpreters as interpreters  # type: ignore[import-not-found,unused-ignore]
-        except ImportError:
-            return True
-    main, current = interpreters.get_main(), interpreters.get_current()
-    if isinstance(main, tuple):  # 3.13 adds whence they came
-        main, current = main[0], current[0]
-    return bool(main == current)
-
-
 def _role() -> int | None:
     """Index into `layout.ROLES`, by the command line; None for a process that is not to be recorded at all."""
     code = sys.orig_argv[sys.orig_argv.index("-c") + 1] if "-c" in sys.orig_argv[:-1] else ""
@@ -37,7 +22,7 @@ def _role() -> int | None:
 def _start() -> None:
     folder = session_folder()
     role = _role()
-    if folder is None or role is None or not _is_main_interpreter():
+    if folder is None or role is None:
         return
     from .process import start
 

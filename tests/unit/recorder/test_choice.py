@@ -52,7 +52,7 @@ loaded_before = set(sys.modules)
 def ask(name):
     return lambda *arguments: asked.append(name)
 asked = []
-names = "emit after_fork".split()
+names = "emit announce".split()
 stand_in = type("Recorder", (), {**{name: ask(name) for name in names}, "alive": True, "epoch": 1, "lock_type": object})
 stand_in.__init__ = lambda self, folder, role, command: asked.append((folder, role, type(command)))
 stand_in.new_lock = lambda self, frame, make=_thread.allocate_lock: make()  # asked by the import system
@@ -63,7 +63,7 @@ from conctrace import recorder
 from conctrace.session.process import start
 start("/nowhere", 1)
 assert recorder.current.name == "native"
-assert asked == [("/nowhere", 1, bytes)], asked
+assert asked == [("/nowhere", 1, bytes), "announce"], asked
 recorder.current = None
 loaded = set(sys.modules) - loaded_before
 print(*sorted(name for name in loaded if name.startswith("conctrace.recorder.") or not name.startswith("conctrace")))

@@ -40,7 +40,7 @@ struct ct_state {
     uint32_t images;        /* of this session: 1 in the process that began it, more in its forked children */
     uint32_t forks;         /* images begun because of a fork */
     uint32_t next_number;
-    uint32_t next_thread;
+    uint32_t next_thread;   /* 0 is the one that began the image */
     struct ct_segment segment; /* slots NULL: none yet */
     uint64_t no_room_until;
     uint64_t *live; /* live page */
@@ -231,6 +231,9 @@ struct ct_thread {
 };
 
 extern __thread struct ct_thread *ct_this_thread __attribute__((visibility("hidden"), tls_model("initial-exec")));
+
+/* Epoch of the image that this thread began. */
+extern __thread uint32_t ct_first_in __attribute__((visibility("hidden"), tls_model("initial-exec")));
 
 struct ct_thread *ct_meet(void);
 

@@ -39,7 +39,8 @@ start_image(uint64_t parent, uint32_t inherited_below)
     }
     memset(&ct.segment, 0, sizeof ct.segment);
     ct.no_room_until = 0;
-    ct.next_thread = 0;
+    ct.next_thread = 1;
+    ct_first_in = ct.epoch;
     ct_forget_tables();
     ct.parent = parent;
     set_word(CT_RECORDING);

@@ -356,9 +356,9 @@ exits(PyObject *Py_UNUSED(self), PyObject *const *args, Py_ssize_t count)
     Py_RETURN_NONE;
 }
 
-/* In a forked child: its live page says that it is there. */
+/* In a forked child this makes the live page, which says that it is there. */
 static PyObject *
-after_fork(PyObject *Py_UNUSED(self), PyObject *Py_UNUSED(ignored))
+announce(PyObject *Py_UNUSED(self), PyObject *Py_UNUSED(ignored))
 {
     ct_alive();
     Py_RETURN_NONE;
@@ -428,7 +428,7 @@ static PyMethodDef recorder_methods[] = {
     METHOD("count", count_, METH_FASTCALL),
     METHOD("switch_off", switch_off, METH_O),
     METHOD("exits", exits, METH_FASTCALL),
-    METHOD("after_fork", after_fork, METH_NOARGS),
+    METHOD("announce", announce, METH_NOARGS),
     METHOD("new_lock", new_lock, METH_O),
     METHOD("new_rlock", new_rlock, METH_O),
     {NULL, NULL, 0, NULL},

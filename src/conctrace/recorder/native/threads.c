@@ -10,6 +10,7 @@
 #define READING_INTERVAL_NS 5000000u
 
 __thread struct ct_thread *ct_this_thread;
+__thread uint32_t ct_first_in;
 /* The interpreter's number of the thread state whose locals have gone, in this thread; 0: none. */
 static __thread uint64_t without_locals;
 
@@ -126,7 +127,9 @@ ct_thread_begins(PyObject *name, bool daemon, uint32_t thing, uint8_t outcome)
         return NULL;
     }
     thread->epoch = ct.epoch;
-    thread->index = ct.next_thread++;
+    bool first = ct_first_in == ct.epoch;
+    thread->index = first ? 0 : ct.next_thread++;
+    ct_first_in = 0;
     thread->thing = thing;
     ct_this_thread = thread;
     PyErr_Fetch(&kind, &value, &trace);
@@ -186,7 +189,7 @@ ct_meet(void)
         return NULL; /* others of its locals are going, their finalizers run: nothing would say that it has ended once more */
     }
     PyErr_Fetch(&kind, &value, &trace);
-    bool first = ct.next_thread == 0;
+    bool first = ct_first_in == ct.epoch;
     PyObject *name = thread_name(&daemon);
     struct ct_thread *thread = ct_thread_begins(name, daemon, 0, first ? 0 : CT_OUTCOME_NOT_FROM_START);
     Py_XDECREF(name);
