@@ -7,8 +7,11 @@ drops those. A process that still runs is switched off and stays open in the tra
 
 from __future__ import annotations
 
+import errno
 import os
 import select
+import shutil
+import tempfile
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -44,14 +47,34 @@ def recover(folder: str, outputs: list[str] | None) -> dict[str, Any]:
     try:
         if not sessions.lock(control):
             raise SessionError(f"{folder} is still being recorded")
-        path = os.path.join(folder, sessions.TRACE_FILE)
-        _complete(folder, path, plan, control)
-        result = export(path, plan)
+        with tempfile.TemporaryDirectory(prefix="conctrace-") as spare:
+            result = export(_completed(folder, spare, plan, control), plan)
         if result.safe:
             sessions.remove(folder)
+    except OSError as error:
+        raise SessionError(f"{folder} cannot be recovered: {error}") from error
     finally:
         os.close(control)
     return result.as_dict()
+
+
+def _completed(folder: str, spare: str, plan: Plan, control: int) -> str:
+    """Path of the finished trace file: in the session's folder, or in a spare one where that has no room for it.
+
+    (What is recorded may have filled the disk. What the trace file has so far goes along; what it has taken is unlinked.)
+    """
+    path = os.path.join(folder, sessions.TRACE_FILE)
+    try:
+        _complete(folder, path, plan, control)
+    except OSError as error:
+        if error.errno not in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
+            raise
+        elsewhere = os.path.join(spare, sessions.TRACE_FILE)
+        if os.path.exists(path):
+            shutil.copyfile(path, elsewhere)
+        path = elsewhere
+        _complete(folder, path, plan, control)
+    return path
 
 
 def _complete(folder: str, path: str, plan: Plan, control: int) -> None:
