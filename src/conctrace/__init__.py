@@ -18,11 +18,14 @@ if TYPE_CHECKING:
 
 def __getattr__(name: str) -> Any:
     # This package is imported in every traced process, most of which use none of these.
+    value: Any
     if name in ("counter", "instant", "span"):
-        from .session import marks as module
+        from .session import marks
+
+        value = getattr(marks, name)
     elif name == "__version__":
-        from . import _version as module
+        from ._version import __version__ as value
     else:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = globals()[name] = getattr(module, name)
+    globals()[name] = value
     return value

@@ -57,18 +57,16 @@ def _disguise(wrapper: Any, original: Any, name: str) -> Any:
 class _BuiltinStandIn:
     """Stands in for a builtin function. Unlike a Python function it does not become a method when it is a class's attribute.
 
-    Each one is of a class of its own, whose ``__call__`` is the wrapper itself, so that no frame comes between.
+    Its ``__call__`` is a slot that holds the wrapper itself, so that no frame comes between.
     """
 
-    __slots__ = ("__wrapped__", "_name")
+    __slots__ = ("__call__", "__wrapped__", "_name")
 
     __conctrace__ = True
 
-    def __init__(self, original: Any, name: str, *more: Any) -> None:
-        if more:  # as the base of a class: it reads ``type(base)(name, bases, namespace)``
-            raise TypeError("cannot create 'builtin_function_or_method' instances")
-        self.__wrapped__ = original
-        self._name = name
+    def __init__(self, *_: Any) -> None:
+        # Also as the base of a class, which reads ``type(base)(name, bases, namespace)``.
+        raise TypeError("cannot create 'builtin_function_or_method' instances")
 
     @property  # type: ignore[misc]  # isinstance(os.fork, types.BuiltinFunctionType) stays true
     def __class__(self) -> Any:
@@ -91,8 +89,12 @@ class _BuiltinStandIn:
         return pkgutil.resolve_name, (self._name,)
 
 
+_BuiltinStandIn.__name__ = _BuiltinStandIn.__qualname__ = "builtin_function_or_method"
+
+
 def _builtin_stand_in(wrapper: Any, original: Any, name: str) -> Any:
-    kind: Any = type(
-        "builtin_function_or_method", (_BuiltinStandIn,), {"__slots__": (), "__call__": staticmethod(wrapper)}
-    )
-    return kind(original, name)
+    stand_in: Any = object.__new__(_BuiltinStandIn)
+    stand_in.__call__ = wrapper
+    stand_in.__wrapped__ = original
+    stand_in._name = name
+    return stand_in
