@@ -90,9 +90,13 @@ class Session:
     # Reading -----------------------------------------------------------------------------------------------
 
     def images(self) -> dict[int, Image]:
-        """By nonce, what each image has left so far."""
-        names = sorted(name for name in os.listdir(self.folder) if name.endswith(".live"))
-        return {int(name[:16], 16): Image(self.folder, int(name[:16], 16)) for name in names}
+        """By nonce, what each image has left so far; none of one that was killed while it made its page."""
+        pages = sorted(name for name in os.listdir(self.folder) if name.endswith(".live"))
+        return {int(name[:16], 16): Image(self.folder, int(name[:16], 16)) for name in pages if self._is_whole(name)}
+
+    def _is_whole(self, name: str) -> bool:
+        with open(f"{self.folder}/{name}", "rb") as file:
+            return file.read(len(layout.LIVE_MAGIC)) == layout.LIVE_MAGIC
 
     def image(self, pid: int | None = None) -> Image:
         """The image of a process, this one if no other is named."""

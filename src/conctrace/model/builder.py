@@ -111,10 +111,15 @@ def _totals(
 ) -> list[Totals]:
     names = ("object", "thread", "site", *layout.TOTALS_COUNTS)
     flushed = [dict(zip(names, map(int, fields), strict=True)) for fields in image.data.flushed_totals]
-    totals = []
+    # A thread can come back to a lock after its totals there were closed; and sites that are not known are one.
+    sums: dict[tuple[ObjectKey, ThreadKey, Site | None], dict[str, Any]] = {}
     for row in [*image.data.totals, *flushed]:
         key = (image.key, row["object"]), (image.key, row["thread"]), image.define.site(row["site"])
-        counts: dict[str, Any] = {name: row[name] for name in layout.TOTALS_COUNTS}
+        counts = sums.setdefault(key, dict.fromkeys(layout.TOTALS_COUNTS, 0))
+        for name in layout.TOTALS_COUNTS:
+            counts[name] = max(counts[name], row[name]) if "max" in name else counts[name] + row[name]
+    totals = []
+    for key, counts in sums.items():
         count, last = recorded.get(key, (0, None))
         if last is not None and count == counts["holds"] + 1 and image.is_last_word(last.thread[1], last.end or 0):
             _add(counts, (last.end or 0) - last.start)

@@ -13,9 +13,12 @@ if TYPE_CHECKING:
 
 
 def build_threads(image: Image, process: Process) -> dict[ThreadKey, Thread]:
-    """All threads of one image that left any record."""
+    """All threads of one image that left any trace: records, or totals where there was no room for records."""
     begins = {row.thread: row for row in image.of(kinds.THREAD_BEGIN)}
-    indexes = sorted(begins.keys() | {row.thread for rows in image.rows.values() for row in rows} | {0})
+    recorded = {row.thread for rows in image.rows.values() for row in rows}
+    counted = {row["thread"] for row in image.data.totals} | {int(fields[1]) for fields in image.data.flushed_totals}
+    shown = {entry["thread"] for entry in image.data.threads}
+    indexes = sorted({0} | recorded | counted | shown)
     threads = (_thread(image, process, index, begins.get(index)) for index in indexes)
     return {thread.key: thread for thread in threads}
 

@@ -80,19 +80,20 @@ class Cell:
         "site", "state", "view", "wait_max_ns", "wait_ns", "waits", "word",
     )  # fmt: skip
 
-    def __init__(self, number: int, state: ThreadState, frame: FrameType, first: list[int]) -> None:
+    def __init__(self, number: int, state: ThreadState, frame: FrameType, first: list[int], *, known: bool) -> None:
         self.holds = self.hold_ns = self.hold_max_ns = 0
         self.waits = self.wait_ns = self.wait_max_ns = 0
         self.failed = self.seq = 0
         self.state = state
-        self.code = frame.f_code
+        #: where lock and site could not be defined, no call site: another cell is made the next time, and this one is counted out
+        self.code = frame.f_code if known else None
         self.lasti = frame.f_lasti
         self.site = site = _recorder.sites.site(frame)
         self.word = number << 32 | site
         #: [records of this lock by this thread that are left before the budget counts], shared by its call sites
         self.first = first
         self.view: Any = None
-        self._entry = entry = _recorder.take_entry("totals")
+        self._entry = entry = _recorder.take_entry("totals") if known else None
         if entry is not None:
             self.view, _, self.offset = entry
             layout.TOTALS_KEY.pack_into(self.view, self.offset, 1, number, state.index, site)
@@ -110,12 +111,13 @@ class Cell:
     def close(self, number: int, thread: int) -> None:
         """The lock is gone: its totals become a definition, the entry is free again."""
         if self._entry is not None:
-            _recorder.define(
+            stored = _recorder.define(
                 kinds.TOTALS.number, number,
                 (number, thread, self.site, self.holds, self.hold_ns, self.hold_max_ns, self.waits, self.wait_ns,
                  self.wait_max_ns, self.failed),
             )  # fmt: skip
-            _recorder.give_entry("totals", self._entry)
+            if stored:  # else the entry stays and says it
+                _recorder.give_entry("totals", self._entry)
             self._entry = self.view = None
 
 
@@ -255,13 +257,15 @@ class _Traced:
     def _ct_new_cell(self, state: ThreadState, key: Any, frame: FrameType) -> Cell:
         recorder = _recorder
         if self._ct_epoch != recorder.epoch:
-            self._ct_epoch = recorder.epoch
             self._ct_cells = []
-            recorder.define(kinds.OBJECT.number, self._ct_number, (self._ct_kind, "", self._ct_made_at, ""))
+            if recorder.define(kinds.OBJECT.number, self._ct_number, (self._ct_kind, "", self._ct_made_at, "")):
+                self._ct_epoch = recorder.epoch
+        if self._ct_epoch != recorder.epoch or not (recorder.sites.site(frame) or recorder.sites.full):
+            return Cell(self._ct_number, state, frame, [0], known=False)
         # Those of threads that have ended are closed.
         self._ct_cells = [entry for entry in self._ct_cells if entry[0].cells.get(entry[1]) is entry[2]]
         first = next((cell.first for other, _, cell in self._ct_cells if other is state), None)
-        cell = Cell(self._ct_number, state, frame, first or [_first])
+        cell = Cell(self._ct_number, state, frame, first or [_first], known=True)
         state.cells[key] = cell
         self._ct_cells.append((state, key, cell))
         return cell

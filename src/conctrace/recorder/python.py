@@ -181,21 +181,22 @@ class Recorder(Shared):
             time, duration, other, value, cpu, runq, thing, thread, stack, sched_getcpu() & NO_CORE, outcome, kind,
         )  # fmt: skip
 
-    def define(self, definition: int, number: int, fields: tuple[str | int, ...], /) -> None:
-        """Say what a number stands for."""
+    def define(self, definition: int, number: int, fields: tuple[str | int, ...], /) -> bool:
+        """Say what a number stands for; False when there was no room: then it must not be taken for known."""
         if not self.alive:
-            return
+            return False
         payload = pack_payload(fields)
         slots = more_slots(payload)
         room = self._room(1 + slots)
         if room is None:
-            return
+            return False
         segment, slot = room
         segment.store_payload(slot + 1, payload, _MORE)
         _store(
             segment.view, slot << RECORD_SHIFT,
             monotonic_ns(), 0, 0, len(payload), 0, 0, number, 0, 0, NO_CORE, definition, _DEFINE,
         )  # fmt: skip
+        return True
 
     def _room(self, slots: int) -> tuple[Segment, int] | None:
         segment = self._segment
@@ -275,7 +276,8 @@ class Recorder(Shared):
         number = self._texts.get(text)
         if number is None:
             number = self.number()
-            self.define(kinds.TEXT.number, number, (text,))
+            if not self.define(kinds.TEXT.number, number, (text,)):
+                return 0
             if len(self._texts) < 100_000:
                 self._texts[text] = number
         return number
@@ -327,9 +329,9 @@ class Recorder(Shared):
         return state
 
     def _name_thread(self, state: ThreadState, name: str, daemon: bool, thing: int) -> None:
-        state.name = name
         state.thing = thing
-        self.define(kinds.THREAD.number, state.index + 1, (name, get_native_id(), int(daemon), thing))
+        stored = self.define(kinds.THREAD.number, state.index + 1, (name, get_native_id(), int(daemon), thing))
+        state.name = name if stored else None
 
     def thread_ends(self, name: str, daemon: bool, /) -> None:
         """The current thread's last record; its name again if it has changed."""

@@ -66,8 +66,8 @@ if TYPE_CHECKING:
             Does nothing when the token is of another image: this is a child, forked while its parent's thread waited.
             """
 
-        def define(self, definition: int, number: int, fields: tuple[str | int, ...], /) -> None:
-            """Say what a number stands for."""
+        def define(self, definition: int, number: int, fields: tuple[str | int, ...], /) -> bool:
+            """Say what a number stands for; False when there was no room: then it must not be taken for known."""
 
         def number(self) -> int:
             """A new number of this image."""
@@ -162,9 +162,8 @@ class Shared:
             key = id(thing)
             known = [self.number(), _weakref.ref(thing, lambda _: forget(key, None)), 0]
             self._objects[key] = known
-        if known[2] != self.epoch:
+        if known[2] != self.epoch and self.define(_OBJECT, known[0], define(thing)):
             known[2] = self.epoch
-            self.define(_OBJECT, known[0], define(thing))
         number: int = known[0]
         return number
 

@@ -29,6 +29,11 @@ class Sites:
         self._stacks: dict[tuple[int, ...], int] = {}
         self._codes: list[CodeType] = []
 
+    @property
+    def full(self) -> bool:
+        """Whether a site that has no number will never have one; else there was no room for its definition just now."""
+        return len(self._sites) >= STACKS_MAX
+
     def site(self, frame: FrameType) -> int:
         """Number of the place where this frame is; 0 when the table is full."""
         code = frame.f_code
@@ -42,7 +47,8 @@ class Sites:
         self._codes.append(code)
         number = self._recorder.number()
         function = getattr(code, "co_qualname", code.co_name)  # co_qualname came with 3.11
-        self._recorder.define(SITE.number, number, (code.co_filename, frame.f_lineno or 0, function))
+        if not self._recorder.define(SITE.number, number, (code.co_filename, frame.f_lineno or 0, function)):
+            return 0
         self._sites[key] = number
         return number
 
@@ -63,6 +69,7 @@ class Sites:
             self._recorder.count("stacks_dropped")
             return 0
         number = self._recorder.number()
-        self._recorder.define(STACK.number, number, (" ".join(map(str, key)),))
+        if not self._recorder.define(STACK.number, number, (" ".join(map(str, key)),)):
+            return 0
         self._stacks[key] = number
         return number

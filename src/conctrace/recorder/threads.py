@@ -79,7 +79,8 @@ class ThreadState:
         #: locks held, outermost first
         self.held: list[Any] = []
         self.last_reading = 0
-        self.name = ""
+        #: as it was recorded; None: there was no room for it
+        self.name: str | None = ""
         self.thing = 0
         self._seq = 0
         self._waits: list[CurrentWait] = []

@@ -162,10 +162,10 @@ struct ct_text {
     size_t size;
 };
 
-/* Store a definition; its payload is these fields. */
-void ct_define(uint8_t definition, uint32_t number, const struct ct_text *fields, size_t count);
+/* Store a definition; its payload is these fields. False when there was no room: then it must not be taken for known. */
+bool ct_define(uint8_t definition, uint32_t number, const struct ct_text *fields, size_t count);
 /* The same with numbers for fields. */
-void ct_define_numbers(uint8_t definition, uint32_t number, const uint64_t *fields, size_t count);
+bool ct_define_numbers(uint8_t definition, uint32_t number, const uint64_t *fields, size_t count);
 
 static inline uint32_t
 ct_new_number(void)
@@ -199,6 +199,7 @@ void ct_forget_sites(void);
 int ct_code_flags(PyCodeObject *code);
 uint32_t ct_site(PyFrameObject *frame);               /* 0: no room, or no frame */
 uint32_t ct_site_of(PyFrameObject *frame, PyCodeObject *code, int lasti);
+bool ct_sites_are_full(void);
 uint32_t ct_stack(PyFrameObject *frame);              /* from `frame` outwards; 0: nothing there, or no room */
 struct ct_text ct_utf8(PyObject *text, PyObject **owner); /* borrowed from *owner, which may be NULL; clears errors */
 
@@ -216,6 +217,8 @@ struct ct_cell;
 struct ct_thread {
     uint32_t epoch, index;
     int64_t thing;    /* number of its Thread object; -1 once its end is recorded */
+    bool daemon;
+    bool defined;     /* there was room for its definition */
     bool gone;        /* the thread has ended, and still holds locks */
     bool entry_taken; /* or tried */
     uint8_t *entry;
@@ -248,6 +251,7 @@ ct_here(void)
 struct ct_thread *ct_thread_begins(PyObject *name, bool daemon, uint32_t thing, uint8_t outcome);
 void ct_thread_ends(PyObject *name, bool daemon);
 void ct_free_thread(struct ct_thread *thread);
+void ct_define_if_not_yet(struct ct_thread *thread);
 bool ct_wait_begins(struct ct_thread *thread, const struct ct_wait *wait);
 struct ct_wait ct_wait_ends(struct ct_thread *thread); /* of the innermost wait; there must be one */
 void ct_push_held_slow(struct ct_thread *thread, struct ct_lock *lock);

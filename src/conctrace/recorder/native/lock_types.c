@@ -181,7 +181,7 @@ lock_dealloc(struct ct_lock *self)
     if (self->holder != NULL) {
         ct_drop_holder(self);
     }
-    if (ct.wipe != NULL && ct_recording() && self->epoch == ct.epoch) {
+    if (ct_recording() && self->epoch == ct.epoch) {
         while (self->cells != NULL) {
             ct_close_cell(self->cells);
         }

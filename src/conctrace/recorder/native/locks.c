@@ -48,10 +48,14 @@ struct here {
 static inline struct here
 look_around(struct ct_lock *self)
 {
-    if (ct_unlikely(self->number == 0) || ct_unlikely(!ct_alive())) {
+    if (ct_unlikely(self->number == 0)) {
         return (struct here){NULL, NULL};
     }
+    /* First, as on 3.10 and 3.11 it may run Python code, which may fork. */
     PyFrameObject *frame = PyEval_GetFrame();
+    if (ct_unlikely(!ct_alive())) {
+        return (struct here){NULL, NULL};
+    }
     return (struct here){ct_here(), frame};
 }
 
@@ -100,10 +104,10 @@ static inline void
 took(struct ct_lock *self, struct here here, uint64_t since)
 {
     struct ct_thread *thread = here.thread;
-    if (ct_unlikely(self->holder != NULL)) {
-        ct_drop_holder(self);
-    }
     if (ct_unlikely(thread == NULL)) {
+        if (self->holder != NULL) {
+            ct_drop_holder(self);
+        }
         return;
     }
     PyCodeObject *code = ct_unlikely(here.frame == NULL) ? NULL : PyFrame_GetCode(here.frame);
@@ -113,12 +117,16 @@ took(struct ct_lock *self, struct here here, uint64_t since)
         cell = ct_find_cell(self, thread, here.frame, code, lasti);
         if (cell == NULL) {
             ct_count(CT_LIVE_TOTALS_DROPPED, 1);
-            Py_XDECREF(code);
-            return;
         }
-        self->cell = cell;
     }
     Py_XDECREF(code);
+    if (ct_unlikely(self->holder != NULL)) {
+        ct_drop_holder(self);
+    }
+    if (ct_unlikely(cell == NULL)) {
+        return;
+    }
+    self->cell = cell;
     self->holder = thread;
     self->since = since != 0 ? since : ct_now();
     uint32_t at = thread->held_count;
@@ -308,6 +316,9 @@ note_got(struct ct_lock *self, struct waiting *waiting)
         waiting->has_pending = self->has_pending;
         waiting->pending = self->pending;
         self->has_pending = false;
+    }
+    if (self->releases != waiting->releases) {
+        waiting->has_pending = false; /* released by another thread meanwhile, which may have written there as it was read */
     }
     if (self->slot != NULL && ct_recording() && waiting->epoch == ct.epoch) {
         show_owner(self->slot, waiting->got, owner_word(waiting->here.thread, waiting->cell->site));

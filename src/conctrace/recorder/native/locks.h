@@ -35,7 +35,7 @@ struct ct_lock {
     uint32_t made_at;
     bool wanted;              /* somebody found it taken since it was got: this hold explains a wait */
     bool has_pending;
-    uint64_t releases;
+    _Atomic uint64_t releases;
     struct ct_thread *holder; /* whose hold is recorded; NULL: free, or not recorded */
     uint64_t since;
     struct ct_cell *cell;     /* of the hold, or of the last one */

@@ -65,6 +65,16 @@ recorder_init(PyObject *Py_UNUSED(self), PyObject *args, PyObject *Py_UNUSED(nam
     return failed;
 }
 
+/* Of a thread that cannot be told from others any more: it is ending, or there is no memory. */
+static PyObject *
+dropped(void)
+{
+    if (ct_recording()) {
+        ct_count(CT_LIVE_DROPPED, 1);
+    }
+    Py_RETURN_NONE;
+}
+
 /* Records ------------------------------------------------------------------------------------------------------------- */
 
 static PyObject *
@@ -74,6 +84,9 @@ emit(PyObject *Py_UNUSED(self), PyObject *const *args, Py_ssize_t count)
         return done();
     }
     struct ct_thread *thread = ct_here();
+    if (ct_unlikely(thread == NULL)) {
+        return dropped();
+    }
     struct ct_record record = {
         .kind = (uint8_t)word(args, count, 0, 0),
         .time = word(args, count, 1, 0),
@@ -83,7 +96,7 @@ emit(PyObject *Py_UNUSED(self), PyObject *const *args, Py_ssize_t count)
         .value = (int64_t)word(args, count, 5, 0),
         .stack = (uint32_t)word(args, count, 6, 0),
         .outcome = (uint8_t)word(args, count, 7, 0),
-        .thread = thread == NULL ? 0 : thread->index,
+        .thread = thread->index,
     };
     if (ct_unlikely(PyErr_Occurred() != NULL)) {
         return NULL;
@@ -100,6 +113,9 @@ call(PyObject *Py_UNUSED(self), PyObject *const *args, Py_ssize_t count)
     }
     uint64_t now = ct_now();
     struct ct_thread *thread = ct_here();
+    if (thread == NULL) {
+        return dropped();
+    }
     uint64_t began = word(args, count, 1, 0);
     struct ct_record record = {
         .kind = (uint8_t)word(args, count, 0, 0),
@@ -110,7 +126,7 @@ call(PyObject *Py_UNUSED(self), PyObject *const *args, Py_ssize_t count)
         .other = word(args, count, 4, 0),
         .value = (int64_t)word(args, count, 5, 0),
         .outcome = (uint8_t)word(args, count, 6, 0),
-        .thread = thread == NULL ? 0 : thread->index,
+        .thread = thread->index,
     };
     if (PyErr_Occurred()) {
         return NULL;
@@ -199,11 +215,11 @@ define(PyObject *Py_UNUSED(self), PyObject *const *args, Py_ssize_t count)
     for (Py_ssize_t i = 0; i < size; i++) {
         fields[i] = ct_utf8(PyTuple_GET_ITEM(args[2], i), &owners[i]);
     }
-    ct_define(definition, number, fields, (size_t)size);
+    bool stored = ct_define(definition, number, fields, (size_t)size);
     for (Py_ssize_t i = 0; i < size; i++) {
         Py_XDECREF(owners[i]);
     }
-    Py_RETURN_NONE;
+    return PyBool_FromLong(stored);
 }
 
 static PyObject *
@@ -227,8 +243,12 @@ text(PyObject *Py_UNUSED(self), PyObject *argument)
         return NULL;
     }
     struct ct_text field = ct_utf8(argument, &owner);
-    ct_define(CT_DEFINE_TEXT, (uint32_t)PyLong_AsUnsignedLong(result), &field, 1);
+    bool stored = ct_define(CT_DEFINE_TEXT, (uint32_t)PyLong_AsUnsignedLong(result), &field, 1);
     Py_XDECREF(owner);
+    if (!stored) {
+        Py_DECREF(result);
+        return PyLong_FromLong(0);
+    }
     if (PyUnicode_CheckExact(argument) && PyDict_GET_SIZE(texts) < TEXTS_MAX && PyDict_SetItem(texts, argument, result)) {
         PyErr_Clear(); /* it will be defined once more */
     }

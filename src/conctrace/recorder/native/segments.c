@@ -196,7 +196,7 @@ put(struct payload *to, const void *bytes, size_t size)
     }
 }
 
-void
+bool
 ct_define(uint8_t definition, uint32_t number, const struct ct_text *fields, size_t count)
 {
     size_t size = 0;
@@ -206,7 +206,7 @@ ct_define(uint8_t definition, uint32_t number, const struct ct_text *fields, siz
     uint32_t more = (uint32_t)((size + CT_MORE_PAYLOAD - 1) / CT_MORE_PAYLOAD);
     struct ct_record *slot = ct_alive() ? ct_reserve(1 + more) : NULL;
     if (slot == NULL) {
-        return;
+        return false;
     }
     struct payload payload = {slot + 1, 0};
     for (size_t i = 0; i < count; i++) {
@@ -223,9 +223,10 @@ ct_define(uint8_t definition, uint32_t number, const struct ct_text *fields, siz
     slot->core = CT_NO_CORE;
     slot->outcome = definition;
     ct_finish(slot, CT_KIND_DEFINE);
+    return true;
 }
 
-void
+bool
 ct_define_numbers(uint8_t definition, uint32_t number, const uint64_t *fields, size_t count)
 {
     enum { MOST = 16 };
@@ -236,5 +237,5 @@ ct_define_numbers(uint8_t definition, uint32_t number, const uint64_t *fields, s
         int size = snprintf(digits[i], sizeof digits[i], "%llu", (unsigned long long)fields[i]);
         texts[i] = (struct ct_text){digits[i], (size_t)size};
     }
-    ct_define(definition, number, texts, count);
+    return ct_define(definition, number, texts, count);
 }

@@ -220,8 +220,12 @@ new_site(PyFrameObject *frame, PyCodeObject *code, int lasti)
     fields[1] = (struct ct_text){line[0] == '-' ? "0" : line, line[0] == '-' ? 1 : (size_t)length};
     fields[2] = ct_utf8(function == NULL ? Py_None : function, &owners[1]);
     uint32_t number = ct_new_number();
-    ct_define(CT_DEFINE_SITE, number, fields, 3);
-    insert(&sites, (uintptr_t)code, lasti, number);
+    if (ct_define(CT_DEFINE_SITE, number, fields, 3)) {
+        insert(&sites, (uintptr_t)code, lasti, number);
+    }
+    else {
+        number = 0;
+    }
     Py_XDECREF(function);
     Py_XDECREF(owners[0]);
     Py_XDECREF(owners[1]);
@@ -233,6 +237,13 @@ ct_site_of(PyFrameObject *frame, PyCodeObject *code, int lasti)
 {
     uint32_t number = (uint32_t)look_up(&sites, (uintptr_t)code, lasti);
     return ct_likely(number != 0) ? number : new_site(frame, code, lasti);
+}
+
+/* Else a site that has no number may have one the next time: there was no room for its definition. */
+bool
+ct_sites_are_full(void)
+{
+    return sites.count >= CT_STACKS_MAX || codes.count >= CT_STACKS_MAX;
 }
 
 uint32_t
@@ -272,7 +283,9 @@ new_stack(const struct chain *chain, uint64_t hash, int64_t row)
         size += (size_t)snprintf(text + size, sizeof text - size, i ? " %u" : "%u", chain->sites[i]);
     }
     uint32_t number = ct_new_number();
-    ct_define(CT_DEFINE_STACK, number, &(struct ct_text){text, size}, 1);
+    if (!ct_define(CT_DEFINE_STACK, number, &(struct ct_text){text, size}, 1)) {
+        return 0;
+    }
     chains[chains_count] = *chain;
     chains[chains_count].number = number;
     if (insert(&stacks, hash, row, chains_count + 1)) {
@@ -314,6 +327,7 @@ ct_stack(PyFrameObject *frame)
         Py_DECREF(frame);
         frame = outer;
     }
+    PyErr_Clear(); /* no memory for an outer frame: the stack ends there */
     Py_XDECREF(frame);
     return chain.count == 0 ? 0 : stack_number(&chain);
 }

@@ -108,11 +108,12 @@ define_thread(struct ct_thread *thread, PyObject *name, bool daemon)
     struct ct_text fields[4];
     Py_XINCREF(name);
     Py_XSETREF(thread->name, name);
+    thread->daemon = daemon;
     fields[0] = name == NULL ? (struct ct_text){"", 0} : ct_utf8(name, &owner);
     fields[1] = (struct ct_text){native, (size_t)snprintf(native, sizeof native, "%ld", syscall(SYS_gettid))};
     fields[2] = (struct ct_text){daemon ? "1" : "0", 1};
     fields[3] = (struct ct_text){object, (size_t)snprintf(object, sizeof object, "%lld", (long long)thread->thing)};
-    ct_define(CT_DEFINE_THREAD, thread->index + 1, fields, 4);
+    thread->defined = ct_define(CT_DEFINE_THREAD, thread->index + 1, fields, 4);
     if (name != NULL) {
         Py_XDECREF(owner);
     }
@@ -208,7 +209,7 @@ ct_thread_ends(PyObject *name, bool daemon)
     if (!same && thread->name != NULL && PyUnicode_Check(thread->name) && PyUnicode_Check(name)) {
         same = PyUnicode_Compare(thread->name, name) == 0;
     }
-    if (!same) {
+    if (!same || !thread->defined) {
         define_thread(thread, name, daemon);
     }
     record_end(thread);
@@ -252,9 +253,18 @@ show_wait(struct ct_thread *thread, const struct ct_wait *wait)
     words[6] = seq;
 }
 
+void
+ct_define_if_not_yet(struct ct_thread *thread)
+{
+    if (!thread->defined) {
+        define_thread(thread, thread->name, thread->daemon);
+    }
+}
+
 bool
 ct_wait_begins(struct ct_thread *thread, const struct ct_wait *wait)
 {
+    ct_define_if_not_yet(thread);
     if (thread->waits_count == thread->waits_room) {
         uint32_t room = thread->waits_room ? 2 * thread->waits_room : 4;
         struct ct_wait *more = realloc(thread->waits, room * sizeof *more);

@@ -58,7 +58,7 @@ ct_count_waiters_anew(struct ct_lock *self)
 }
 
 /* The lock is met for the first time in this image, or in this session: define it, start its totals anew. */
-static void
+static bool
 define_lock(struct ct_lock *self)
 {
     self->epoch = ct.epoch;
@@ -76,13 +76,20 @@ define_lock(struct ct_lock *self)
     int size = snprintf(site, sizeof site, "%u", self->made_at);
     struct ct_text kind = ct_is_recursive(self) ? (struct ct_text){"RLock", 5} : (struct ct_text){"Lock", 4};
     struct ct_text fields[4] = {kind, {"", 0}, {site, (size_t)size}, {"", 0}};
-    ct_define(CT_DEFINE_OBJECT, self->number, fields, 4);
+    if (!ct_define(CT_DEFINE_OBJECT, self->number, fields, 4)) {
+        self->epoch = 0; /* at the next occasion */
+        return false;
+    }
+    return true;
 }
 
 static struct ct_cell *
 new_cell(struct ct_lock *self, struct ct_thread *thread, PyFrameObject *frame, PyCodeObject *code, int lasti)
 {
-    if (thread->cells_count >= thread->cells_mask && !make_buckets(thread)) {
+    ct_define_if_not_yet(thread);
+    uint32_t site = code == NULL ? 0 : ct_site_of(frame, code, lasti);
+    if ((site == 0 && code != NULL && !ct_sites_are_full()) ||
+        (thread->cells_count >= thread->cells_mask && !make_buckets(thread))) {
         return NULL;
     }
     struct ct_cell *cell = calloc(1, sizeof *cell);
@@ -106,7 +113,7 @@ new_cell(struct ct_lock *self, struct ct_thread *thread, PyFrameObject *frame, P
     cell->lock = self;
     cell->thread = thread;
     cell->lasti = lasti;
-    cell->site = code == NULL ? 0 : ct_site_of(frame, code, lasti);
+    cell->site = site;
     Py_XINCREF(code);
     cell->code = code;
     cell->entry = ct_take_entry(CT_TOTALS);
@@ -132,8 +139,8 @@ new_cell(struct ct_lock *self, struct ct_thread *thread, PyFrameObject *frame, P
 struct ct_cell *
 ct_find_cell(struct ct_lock *self, struct ct_thread *thread, PyFrameObject *frame, PyCodeObject *code, int lasti)
 {
-    if (self->epoch != ct.epoch) {
-        define_lock(self);
+    if (self->epoch != ct.epoch && !define_lock(self)) {
+        return NULL;
     }
     if (thread->cells != NULL) {
         struct ct_cell *cell = thread->cells[bucket(self, code, lasti, thread->cells_mask)];
@@ -168,8 +175,10 @@ ct_close_cell(struct ct_cell *cell)
     if (cell->entry != NULL) {
         uint64_t fields[3 + CT_TOTALS_COUNT_FAILED + 1] = {lock->number, thread->index, cell->site};
         memcpy(fields + 3, cell->counts, sizeof cell->counts);
-        ct_define_numbers(CT_DEFINE_TOTALS, lock->number, fields, sizeof fields / sizeof *fields);
-        ct_give_entry(CT_TOTALS, cell->entry);
+        /* Without room for it, the entry stays and says it. */
+        if (ct_define_numbers(CT_DEFINE_TOTALS, lock->number, fields, sizeof fields / sizeof *fields)) {
+            ct_give_entry(CT_TOTALS, cell->entry);
+        }
     }
     if (--cell->allowance->users == 0) {
         free(cell->allowance);
