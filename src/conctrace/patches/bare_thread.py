@@ -7,7 +7,6 @@ import sys
 from .._stdlib import getframe, is_library_file, monotonic_ns
 from ..events import kinds
 from .guard import active, guarded
-from .names import callable_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,10 +25,11 @@ def install(patches: PatchSet, thread: ModuleType) -> None:
 class _Started:
     """The function of a bare thread, announced when it runs; reads like the function in any message about it."""
 
-    __slots__ = ("__weakref__", "function")
+    __slots__ = ("__weakref__", "function", "name")
 
     def __init__(self, function: Any) -> None:
         self.function = function
+        self.name = _name(function) or ""
 
     def __call__(self, *args: Any, **kwargs: Any) -> None:
         _begins(self)
@@ -86,20 +86,25 @@ def _unraisable(error: BaseException, message: str | None, thing: Any) -> None:
 
 
 @guarded
+def _name(function: Any) -> str:
+    from .names import callable_name  # most programs start no bare threads
+
+    return callable_name(function)
+
+
+@guarded
 def _begins(started: _Started) -> None:
     recorder = active()
-    number = recorder.object_number(started, _define)
-    recorder.thread_begins(callable_name(started.function), True, number)
+    recorder.thread_begins(started.name, True, recorder.object_number(started, _define))
 
 
 def _define(started: _Started) -> tuple[str, str, int, str]:
-    name = callable_name(started.function)
-    return "Thread", name, 0, name
+    return "Thread", started.name, 0, started.name
 
 
 @guarded
 def _ends(started: _Started) -> None:
-    active().thread_ends(callable_name(started.function), True)
+    active().thread_ends(started.name, True)
 
 
 def _start_new_thread(original: Any) -> Any:
