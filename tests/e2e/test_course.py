@@ -6,6 +6,7 @@ same lines, whoever wrote them (a program's processes write in any order), with 
 
 from __future__ import annotations
 
+import re
 import shutil
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -32,10 +33,22 @@ ALTERNATIVES = {
     "01_fork.py": ("and the parent is <pid 1>", "and the parent is <adopter>"),
 }
 
+#: How the lines begin of programs that print in two processes at once. Without a buffer ``print`` writes a line and its end one
+#: after the other, and the other process's line may come between them.
+BEGINNINGS = {"01_fork.py": r"(?=This is |Process\()"}
+
+
+def written(script: str, result: Result) -> list[str]:
+    """The lines as they were printed, whatever came between a line and its end; and how many ended."""
+    if script not in BEGINNINGS:
+        return list(result.lines)
+    lines = re.split(BEGINNINGS[script], "".join(result.lines))
+    return [*filter(None, lines), f"{len(result.lines)} line ends"]
+
 
 def outcome(script: str, result: Result) -> Outcome:
     """What came of a run; a child adopted meanwhile is told by its adopter's having no other line."""
-    lines = without_pids(sorted(result.lines, key=lambda line: "start..." not in line))
+    lines = without_pids(sorted(written(script, result), key=lambda line: "start..." not in line))
     usual, other = ALTERNATIVES.get(script, ("", ""))
     if usual:
         lines = [line if usual in line else _adopted(line, other) for line in lines]

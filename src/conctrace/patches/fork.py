@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 from .._stdlib import getframe, is_library_file, monotonic_ns
 from ..events import kinds
 from .guard import active, guarded
@@ -12,6 +14,10 @@ if TYPE_CHECKING:
     from typing import Any
 
     from .patchset import PatchSet
+
+#: file and line → a copy of `_call` that seems to stand there; making one costs as much as the rest of the wrapper
+_calls: dict[tuple[str, int | None], Any] = {}
+_CALLS_MAX = 64
 
 
 def install(patches: PatchSet, os: ModuleType) -> None:
@@ -53,9 +59,18 @@ def _call_as(caller: FrameType, original: Any, args: Any, kwargs: Any) -> Any:
 
     Whether a warning is shown hangs on the module it names: a DeprecationWarning only in ``__main__``.
     """
-    code = _call.__code__.replace(co_filename=caller.f_code.co_filename, co_firstlineno=caller.f_lineno)
-    function: Any = type(_call)
-    return function(code, caller.f_globals)(original, args, kwargs)
+    if sys.hexversion < 0x30C0000:  # there it warns of nothing
+        return original(*args, **kwargs)
+    place = caller.f_code.co_filename, caller.f_lineno
+    call = _calls.get(place)
+    if call is None or call.__globals__ is not caller.f_globals:
+        code = _call.__code__.replace(co_filename=place[0], co_firstlineno=place[1])
+        function: Any = type(_call)
+        call = function(code, caller.f_globals)
+        if len(_calls) >= _CALLS_MAX:
+            _calls.clear()
+        _calls[place] = call
+    return call(original, args, kwargs)
 
 
 # One line: that of its ``def`` is the line that it will seem to stand in.
