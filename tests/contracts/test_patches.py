@@ -26,9 +26,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from conctrace.events import kinds
+from conctrace.model.builder import build
 from conctrace.patches import PATCHES
 from conctrace.patches.patchset import PatchSet
 from conctrace.session.imports import PatchOnImport
+from conctrace.tracefile.reader import read
 from tests.support.recording import running, twin_only
 
 if TYPE_CHECKING:
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
     from types import ModuleType
 
     from tests.support.recording import Session
+    from tests.support.run import Runner
 
 MODULES = list(dict.fromkeys(name for name, _ in PATCHES))
 
@@ -506,6 +509,31 @@ def test_an_exception_that_ends_a_bare_thread_is_told_as_bare(hook: str, install
     assert patched == told_of_failing_threads(act)
     assert hook == "default" or [row[0] for row in patched[0]] == [ValueError, ZeroDivisionError]
     assert hook == "noting" or len(patched[1].splitlines()) > 4
+
+
+#: Starts a bare thread when nothing can be imported any more.
+LAST_WORDS = """
+import _thread, sys
+class Last:
+    def __del__(self, start=_thread.start_new_thread, say=print, system=sys):
+        try:
+            start(int, ())
+        except RuntimeError as error:
+            say(type(error).__name__, error)
+        say(system.meta_path)
+kept = Last()
+"""
+
+
+def test_a_bare_thread_that_is_started_while_the_interpreter_ends_is_as_bare(runner: Runner) -> None:
+    bare = runner.bare("-c", LAST_WORDS)
+    traced = runner.traced("-c", LAST_WORDS, options=["-q", "-o", "t.ctrace"])
+    assert (traced.stdout, traced.stderr) == (bare.stdout, bare.stderr)
+    assert traced.lines[-1] == "None"
+    # Before 3.12 the thread begins in an interpreter that goes, which crashes now and then, bare too.
+    assert traced.status == 0 or sys.version_info < (3, 12)
+    trace = build(read(str(runner.folder / "t.ctrace")))
+    assert [(process.off_reason, process.counters["errors"]) for process in trace.processes.values()] == [("", 0)]
 
 
 @pytest.mark.skipif(sys.version_info < (3, 12), reason="no warning before 3.12")

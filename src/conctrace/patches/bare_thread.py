@@ -7,6 +7,7 @@ import sys
 from .._stdlib import getframe, is_library_file, monotonic_ns
 from ..events import kinds
 from .guard import active, guarded
+from .names import callable_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -87,8 +88,6 @@ def _unraisable(error: BaseException, message: str | None, thing: Any) -> None:
 
 @guarded
 def _name(function: Any) -> str:
-    from .names import callable_name  # most programs start no bare threads
-
     return callable_name(function)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from _weakref import ref as weak_reference
 
 from .._stdlib import get_ident, is_library_file
 from ..events.kinds import OBJECT
@@ -156,11 +157,9 @@ class Shared:
         """
         known = self._objects.get(id(thing))
         if known is None or known[1]() is not thing:
-            import _weakref
-
             forget = self._objects.pop
             key = id(thing)
-            known = [self.number(), _weakref.ref(thing, lambda _: forget(key, None)), 0]
+            known = [self.number(), weak_reference(thing, lambda _: forget(key, None)), 0]
             self._objects[key] = known
         if known[2] != self.epoch and self.define(_OBJECT, known[0], define(thing)):
             known[2] = self.epoch

@@ -87,7 +87,7 @@ def test_a_start_with_the_native_one_loads_nothing_of_the_twin_and_little_of_the
     assert set(done.stdout.split()) <= {
         *(f"conctrace.recorder.{name}" for name in ("_recorder", "command", "native", "shared")),
         # Those of modules that every program has.
-        *(f"conctrace.patches.{name}" for name in ("bare_thread", "exit", "fork", "guard", "lock", "patchset", "wait", "wait_child")),
+        *(f"conctrace.patches.{name}" for name in ("bare_thread", "exit", "fork", "guard", "lock", "names", "patchset", "wait", "wait_child")),
         "conctrace.events.kinds", "conctrace.events.payload",
         "__future__", "atexit",
     }  # fmt: skip
