@@ -561,14 +561,7 @@ last_words()
     [
         (30, "long"),
         pytest.param(100, "short", marks=pytest.mark.slow),
-        pytest.param(
-            300,
-            "long",
-            marks=[
-                pytest.mark.slow,
-                pytest.mark.xfail(reason="the first 100,000 texts are kept in memory, however long", strict=False),
-            ],
-        ),
+        pytest.param(300, "long", marks=pytest.mark.slow),
     ],
 )
 def test_a_program_in_a_small_memory_group_is_not_killed_by_what_it_records(
@@ -615,8 +608,8 @@ steps(0, 1000)
 end = time.monotonic() + float(sys.argv[1])
 if SESSION:
     os.kill(collector(), signal.SIGSTOP)
-steps(1000, 8 * {CAP} // {STEP_BYTES})
-number = most = 8 * {CAP} // {STEP_BYTES}
+steps(1000, 3 * {CAP} // {STEP_BYTES})
+number = most = 3 * {CAP} // {STEP_BYTES}
 while SESSION and time.monotonic() < end:
     steps(number, number + 1000)
     number += 1000
@@ -680,7 +673,7 @@ if SESSION:
     os.kill(writer, signal.SIGSTOP)
 for child in range(CHILDREN):
     if os.fork() == 0:
-        for first in range(0, 4 * {CAP} // {STEP_BYTES}, 1000):
+        for first in range(0, 2 * {CAP} // {STEP_BYTES}, 1000):
             steps(first, first + 1000)
             time.sleep(0.005)  # the collector has to see it
         os._exit(child)
