@@ -93,8 +93,14 @@ def create(plan: Plan, root: str | None = None) -> str:
     root = os.path.abspath(root or settings.sessions_root())
     _make_root(root)
     folder = _make_unique(root, f"{plan.fallback_name}-{plan.waiter_pid}")
-    _write_new(os.path.join(folder, layout.CONTROL_FILE), _control_page(plan))
-    _write_new(os.path.join(folder, PLAN_FILE), json.dumps(plan.as_dict()).encode())
+    try:
+        _write_new(os.path.join(folder, layout.CONTROL_FILE), _control_page(plan))
+        _write_new(os.path.join(folder, PLAN_FILE), json.dumps(plan.as_dict()).encode())
+    except OSError as error:
+        remove(folder)
+        raise SessionError(
+            f"cannot record to {root}: {error.strerror}; {settings.DIR_VARIABLE} names another folder for it"
+        ) from error
     return folder
 
 

@@ -31,6 +31,9 @@ SHORT_NS = 1_000_000
 STACK_DEPTH = 16
 #: Distinct stacks kept in one image; beyond it a record has none, and that is counted.
 STACKS_MAX = 100_000
+#: Characters of all texts that one image remembers to have recorded; beyond it each use is recorded
+#: anew. Some programs have a new text for each span.
+TEXTS_MAX = 2_000_000
 
 #: ``run`` waits so long for the main process's descendants.
 DESCENDANTS_SECONDS = 0.5

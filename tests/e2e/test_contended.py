@@ -21,6 +21,7 @@ def test_each_wait_names_lock_holder_and_both_places(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.soak
 def test_45_of_50_times_a_wait_ends_within_2_ms_of_the_programs_own_stamp(tmp_path: Path) -> None:
     failures = repeat(contended_and_close, 50, tmp_path)
     assert len(failures) <= 5, failures

@@ -20,6 +20,7 @@ def test_a_process_is_in_the_trace_however_it_ends(name: str, runner: Runner) ->
 
 
 @pytest.mark.slow
+@pytest.mark.soak
 @pytest.mark.parametrize("name", ENDINGS)
 def test_a_process_is_in_the_trace_however_it_ends_50_of_50_times(name: str, tmp_path: Path) -> None:
     assert repeat(ENDINGS[name], 50, tmp_path) == []

@@ -25,15 +25,18 @@ def test_what_killed_threads_had_done_held_and_waited_for_is_told(tmp_path: Path
 
 
 @pytest.mark.slow
+@pytest.mark.soak
 def test_what_the_threads_of_200_killed_processes_had_done_held_and_waited_for_is_told(tmp_path: Path) -> None:
     assert repeat(kills, 4, tmp_path, first=1000) == []
 
 
 @pytest.mark.slow
+@pytest.mark.soak
 def test_no_span_is_lost_in_200_kills(tmp_path: Path) -> None:
     assert repeat(killed_at_random, 200, tmp_path, first=1000) == []
 
 
 @pytest.mark.slow
+@pytest.mark.soak
 def test_50_killed_collectors_can_be_recovered_from(tmp_path: Path) -> None:
     assert repeat(collector_killed, 50, tmp_path, first=1000) == []

@@ -239,7 +239,6 @@ def test_a_disk_that_fills_up_in_the_middle_and_has_room_again(runner: Runner, m
     assert os.listdir(mounted.place) == []
 
 
-@pytest.mark.xfail(reason="an OSError's traceback, and a folder is left behind", strict=False)
 def test_a_disk_without_room_for_a_session_is_said_in_one_line(runner: Runner, mounted: Mounts) -> None:
     """Nothing has been started then, so there is nothing that could go on."""
     mounted.mount("4k")

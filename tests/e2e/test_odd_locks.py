@@ -1076,6 +1076,7 @@ def test_it_is_as_without_us(runner: Runner, name: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.soak
 @pytest.mark.parametrize(("variable", "value"), [("PYTHONMALLOC", "debug"), ("PYTHONDEVMODE", "1")])
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_it_is_as_without_us_in_debugging_modes(runner: Runner, name: str, variable: str, value: str) -> None:

@@ -415,6 +415,7 @@ def test_the_exit_status_is_the_programs(runner: Runner, status: int) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.soak
 @pytest.mark.parametrize("status", sorted(set(range(256)) - set(SOME)))
 def test_every_other_exit_status_is_the_programs(runner: Runner, status: int) -> None:
     assert runner.command(conctrace("sh", "-c", f"exit {status}")).status == status

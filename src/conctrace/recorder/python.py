@@ -28,6 +28,7 @@ from .._stdlib import (
 )
 from ..events import kinds, layout
 from ..events.schema import NO_CORE, RECORD, RECORD_SHIFT, pack_payload
+from ..settings import TEXTS_MAX
 from .control import Control
 from .linux import let_go, sched_getcpu, wiped_on_fork_page
 from .live import LivePage
@@ -62,7 +63,7 @@ class Recorder(Shared):
 
     __slots__ = (
         "_control", "_flags", "_folder", "_next_number", "_next_thread", "_no_room_until",
-        "_objects", "_segment", "_skipped", "_tables", "_texts", "_waiting_segments", "epoch", "live", "local", "sites", "wipe",
+        "_objects", "_segment", "_skipped", "_tables", "_texts", "_texts_size", "_waiting_segments", "epoch", "live", "local", "sites", "wipe",
     )  # fmt: skip
 
     name = "python"
@@ -97,6 +98,7 @@ class Recorder(Shared):
         if parent_nonce == 0:
             self.sites = Sites(self)
             self._texts: dict[str, int] = {}
+            self._texts_size = 0
         self.wipe[0] = _RECORDING
         born = self.live.born
         self.store(kinds.PROCESS_BORN.number, 0, born, 0, 0, parent_nonce, getpid())
@@ -278,7 +280,10 @@ class Recorder(Shared):
             number = self.number()
             if not self.define(kinds.TEXT.number, number, (text,)):
                 return 0
-            if len(self._texts) < 100_000:
+            # A short one needs some hundred bytes, too.
+            size = self._texts_size + len(text) + 100
+            if size <= TEXTS_MAX:
+                self._texts_size = size
                 self._texts[text] = number
         return number
 

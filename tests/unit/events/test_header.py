@@ -35,6 +35,7 @@ def in_python() -> dict[str, int | str]:
         "CT_SHORT_NS": settings.SHORT_NS,
         "CT_STACK_DEPTH": settings.STACK_DEPTH,
         "CT_STACKS_MAX": settings.STACKS_MAX,
+        "CT_TEXTS_MAX": settings.TEXTS_MAX,
     }
     variables = {id(value): name for name, value in vars(kinds).items()}
     facts.update((f"CT_KIND_{variables[id(kind)]}", kind.number) for kind in kinds.KINDS)

@@ -408,6 +408,7 @@ def test_a_kill_at_any_moment_leaves_whole_records(session: Session) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.soak
 def test_two_hundred_kills_at_any_moment_leave_whole_records(session: Session) -> None:
     kills(session, 200)
 

@@ -9,7 +9,7 @@
 
 static PyObject *texts; /* str → number, of this session */
 
-enum { TEXTS_MAX = 100000 };
+static Py_ssize_t texts_size; /* in characters; a short one needs some hundred bytes, too */
 
 static int
 check_count(const char *name, Py_ssize_t count, Py_ssize_t least, Py_ssize_t most)
@@ -60,6 +60,7 @@ recorder_init(PyObject *Py_UNUSED(self), PyObject *args, PyObject *Py_UNUSED(nam
     }
     else {
         PyDict_Clear(texts);
+        texts_size = 0;
     }
     Py_DECREF(folder);
     return failed;
@@ -249,8 +250,12 @@ text(PyObject *Py_UNUSED(self), PyObject *argument)
         Py_DECREF(result);
         return PyLong_FromLong(0);
     }
-    if (PyUnicode_CheckExact(argument) && PyDict_GET_SIZE(texts) < TEXTS_MAX && PyDict_SetItem(texts, argument, result)) {
-        PyErr_Clear(); /* it will be defined once more */
+    Py_ssize_t size = texts_size + 100 + (PyUnicode_CheckExact(argument) ? PyUnicode_GET_LENGTH(argument) : CT_TEXTS_MAX);
+    if (size <= CT_TEXTS_MAX) {
+        texts_size = size;
+        if (PyDict_SetItem(texts, argument, result)) {
+            PyErr_Clear(); /* it will be defined once more */
+        }
     }
     return result;
 }

@@ -150,5 +150,6 @@ _Static_assert(sizeof(struct ct_record) == 64, "a record has 64 bytes");
 #define CT_SHORT_NS 1000000
 #define CT_STACK_DEPTH 16
 #define CT_STACKS_MAX 100000
+#define CT_TEXTS_MAX 2000000
 
 #endif
