@@ -89,9 +89,9 @@ def counted(offset):
 def dropped():
     return counted({layout.LIVE_COUNTER_OFFSETS["dropped"]})
 
-def until_recorded_again():
+def until_recorded_again(seconds=10):
     # The recorder tries anew after a while.
-    end = time.monotonic() + 10
+    end = time.monotonic() + seconds
     while time.monotonic() < end:
         before = dropped()
         with conctrace.span("again"):
@@ -274,7 +274,7 @@ if SESSION:
 steps(1, 20_000)
 if SESSION:
     os.kill(collector(), signal.SIGCONT)
-    until_recorded_again()
+    until_recorded_again(1)  # or not at all: the trace needs room, too
 goes_on()
 last_words()
 """
