@@ -181,7 +181,7 @@ class Drain:
         image = self.images.get(nonce)
         if image is None:
             self._incomplete = self._incomplete or nonce not in self._known
-        elif seq not in image.segments and image.state < CLOSED and image.facts["readable"]:
+        elif image.state < CLOSED and image.facts["readable"] and self._is_new(image, seq):
             if self._is_crowded(self._descriptors - SPARE_DESCRIPTORS):
                 # Not to be closed before a listing after which it has all its segments.
                 image.listings = self._listings
@@ -189,6 +189,16 @@ class Drain:
             with suppress(FileNotFoundError):
                 image.add(Segment(os.path.join(self.folder, layout.segment_name(nonce, seq)), seq), now)
                 self._holding[nonce] = image
+
+    @staticmethod
+    def _is_new(image: Image, seq: int) -> bool:
+        known = image.segments.get(seq)
+        if known is None:
+            return True
+        if not known.withdrawn:
+            return False
+        known.close()
+        return True
 
     def _is_crowded(self, limit: int) -> bool:
         """Too many processes at once for our descriptors: the turn of the next comes when others have ended."""

@@ -109,6 +109,11 @@ class Segment:
         return self.settled - self.taken
 
     @property
+    def withdrawn(self) -> bool:
+        """Whether its maker unlinked it before it stored anything: it could not be mapped, and another may have its number."""
+        return self.taken == 1 and self._descriptor >= 0 and os.fstat(self._descriptor).st_nlink == 0
+
+    @property
     def full(self) -> bool:
         """Whether every slot of the file was taken."""
         return self.taken * RECORD_SIZE >= self.measure()

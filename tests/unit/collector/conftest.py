@@ -121,6 +121,16 @@ class Session:
         """Names in the session folder."""
         return sorted(name for name in os.listdir(self.folder) if name.endswith(ending))
 
+    def has_open(self, name: str) -> bool:
+        """Whether the collector has a file of the session folder open."""
+        assert self.collector is not None
+        descriptors = f"/proc/{self.collector.pid}/fd"
+        for number in os.listdir(descriptors):
+            with suppress(FileNotFoundError):
+                if os.readlink(f"{descriptors}/{number}") == os.path.join(self.folder, name):
+                    return True
+        return False
+
     def control(self) -> tuple[int, ...]:
         """The control page's fields behind the magic."""
         with open(os.path.join(self.folder, layout.CONTROL_FILE), "rb") as file:

@@ -167,6 +167,32 @@ def test_a_hole_that_stays_in_an_old_segment_is_given_up_while_the_process_lives
     assert image.seen["holes"] == 1
 
 
+def test_a_segment_that_was_withdrawn_is_not_taken_for_the_next_of_its_number(session: Session) -> None:
+    """A file that could not be mapped is unlinked by its maker, and the number used again."""
+
+    def run(files: ImageFiles, steps: Steps) -> None:
+        store_numbers(files, 0, 1023)
+        withdrawn = os.path.join(files.folder, layout.segment_name(1, 1))
+        with open(withdrawn, "xb") as file:
+            file.write(bytes(1 << 16))
+        steps.pause()
+        os.unlink(withdrawn)
+        store_numbers(files, 1023, 3000)
+        steps.pause()
+
+    session.launch()
+    main = session.image(1, run)
+    main.step()
+    session.started(main)
+    session.until(lambda: session.has_open(layout.segment_name(1, 1)))
+    main.go()
+    main.step()
+    session.until(lambda: session.files(".seg") == [layout.segment_name(1, 2)])
+    main.go()
+    session.ended(main)
+    assert values(session.finish().images[1]) == list(range(3000))
+
+
 def test_a_segment_is_unlinked_only_when_it_was_drained(session: Session) -> None:
     def run(files: ImageFiles, steps: Steps) -> None:
         store_numbers(files, 0, 1023 * 5)
