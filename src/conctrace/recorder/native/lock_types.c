@@ -81,6 +81,20 @@ parse(const struct ct_lock *self, const char *method, PyObject *const *args, Py_
     return PyErr_Occurred() ? -1 : 0;
 }
 
+/* 3.11 calls a method like `acquire` without looking at the depth of recursion, and one like `release` with: a lock that was taken
+ * at the limit could not be let go again. The interpreter's own `acquire`, of an older kind, is refused there. */
+static inline int
+refuse_too_deep(void)
+{
+#if PY_VERSION_HEX >= 0x030B0000 && PY_VERSION_HEX < 0x030C0000
+    if (Py_EnterRecursiveCall(" while calling a Python object")) {
+        return -1;
+    }
+    Py_LeaveRecursiveCall();
+#endif
+    return 0;
+}
+
 /* Lock -------------------------------------------------------------------------------------------------------------------------------- */
 
 static PyObject *
@@ -106,6 +120,9 @@ lock_take(struct ct_lock *self)
 static PyObject *
 lock_acquire(struct ct_lock *self, PyObject *const *args, Py_ssize_t count, PyObject *names)
 {
+    if (ct_unlikely(refuse_too_deep())) {
+        return NULL;
+    }
     if (ct_likely(count == 0 && names == NULL)) {
         return lock_take(self);
     }
@@ -308,6 +325,9 @@ rlock_take(struct ct_lock *self)
 static PyObject *
 rlock_acquire(struct ct_lock *self, PyObject *const *args, Py_ssize_t count, PyObject *names)
 {
+    if (ct_unlikely(refuse_too_deep())) {
+        return NULL;
+    }
     if (ct_likely(count == 0 && names == NULL)) {
         return rlock_take(self);
     }
