@@ -2,7 +2,6 @@
 
 Importing `threading` costs 4 ms and `multiprocessing` 16; a program that uses neither does not pay for them. A finder at
 the head of ``sys.meta_path`` lets the other finders find the module and wraps its loader for the moment of loading.
-
 """
 
 from __future__ import annotations
