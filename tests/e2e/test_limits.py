@@ -667,8 +667,11 @@ def test_a_collector_that_is_stopped_for_a_minute_and_killed(runner: Runner) -> 
 MANY_PROCESSES = f"""
 CHILDREN = 4
 if SESSION:
-    with open(f"/proc/{{collector()}}/task/{{collector()}}/children") as file:
-        (writer,) = map(int, file.read().split())
+    children = []
+    while not children:  # the collector starts it while the program starts
+        with open(f"/proc/{{collector()}}/task/{{collector()}}/children") as file:
+            children = file.read().split()
+    (writer,) = map(int, children)
     os.kill(writer, signal.SIGSTOP)
 for child in range(CHILDREN):
     if os.fork() == 0:
