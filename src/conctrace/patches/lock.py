@@ -14,6 +14,7 @@ from .._stdlib import allocate_lock as _allocate_lock
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import FrameType, ModuleType
     from typing import Any
 
@@ -37,33 +38,23 @@ def install_thread(patches: PatchSet, thread: ModuleType) -> None:
     patches.wrap(thread, "allocate", _lock_function)
 
 
-def _new_lock(frame: FrameType) -> Any:
+def _new(frame: FrameType, make: str, raw: Callable[[], Any]) -> Any:
+    """What the recorder makes (`new_lock` or `new_rlock`) for the code in `frame`; a raw one where none runs, or it fails."""
     recorder = _recorder.current
     if recorder is not None:
         try:
-            return recorder.new_lock(frame)
+            return getattr(recorder, make)(frame)
         except BaseException as error:
             if not recorder.failed(error):
                 raise
-    return _allocate_lock()
-
-
-def _new_rlock(frame: FrameType) -> Any:
-    recorder = _recorder.current
-    if recorder is not None:
-        try:
-            return recorder.new_rlock(frame)
-        except BaseException as error:
-            if not recorder.failed(error):
-                raise
-    return RLockType()
+    return raw()
 
 
 def _lock_function(original: Any) -> Any:
     def allocate_lock(*args: Any, **kwargs: Any) -> Any:
         if args or kwargs:
             return original(*args, **kwargs)
-        return _new_lock(getframe(1))
+        return _new(getframe(1), "new_lock", _allocate_lock)
 
     return allocate_lock
 
@@ -72,7 +63,7 @@ def _rlock_function(original: Any) -> Any:
     def RLock(*args: Any, **kwargs: Any) -> Any:  # noqa: N802  # the name it stands in for
         if args or kwargs:  # the original judges arguments that it does not take
             return original(*args, **kwargs)
-        return _new_rlock(getframe(1))
+        return _new(getframe(1), "new_rlock", RLockType)
 
     return RLock
 
@@ -83,7 +74,7 @@ class _LockClass(type):
     def __call__(cls, *args: Any, **kwargs: Any) -> Any:
         if args or kwargs:
             return LockType(*args, **kwargs)
-        return _new_lock(getframe(1))
+        return _new(getframe(1), "new_lock", _allocate_lock)
 
     def __instancecheck__(cls, instance: Any) -> bool:
         return isinstance(instance, LockType)

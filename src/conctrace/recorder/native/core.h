@@ -66,6 +66,9 @@ extern struct ct_state ct __attribute__((visibility("hidden")));
 
 #define CT_NEVER ((uint64_t)1 << 62)
 
+/* Room for the path of any of the session's files. */
+enum { CT_PATH_ROOM = sizeof(((struct ct_state *)0)->folder) + 64 };
+
 static inline uint64_t
 ct_clock(clockid_t clock)
 {
@@ -194,7 +197,7 @@ ct_lasti(PyFrameObject *frame)
 #endif
 }
 
-int ct_sites_init(void); /* -1 with an exception */
+int ct_sites_init(PyObject *stdlib); /* -1 with an exception */
 void ct_forget_sites(void);
 int ct_code_flags(PyCodeObject *code);
 uint32_t ct_site(PyFrameObject *frame);               /* 0: no room, or no frame */

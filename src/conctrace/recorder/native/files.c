@@ -20,8 +20,6 @@
 #define MADV_WIPEONFORK 18
 #endif
 
-enum { PATH_ROOM = sizeof(((struct ct_state *)0)->folder) + 64 };
-
 static int
 write_zeros(int file, size_t size)
 {
@@ -99,7 +97,7 @@ ct_wiped_on_fork_word(void)
 
 /* The control page ------------------------------------------------------------------------------------------------ */
 
-static char control_path[PATH_ROOM];
+static char control_path[CT_PATH_ROOM];
 
 int
 ct_open_control(const char *folder)
@@ -213,7 +211,7 @@ ct_run_queue_ns(void)
 int
 ct_live_page(uint64_t parent, uint32_t inherited_below)
 {
-    char path[PATH_ROOM];
+    char path[CT_PATH_ROOM];
     uint64_t nonce = 0;
     while (nonce == 0) {
         if (getrandom(&nonce, sizeof nonce, 0) < 0 && errno != EINTR) {

@@ -487,7 +487,7 @@ module_exec(PyObject *module)
     }
     if (texts == NULL) { /* a second copy of the module shares all this with the first */
         PyObject *stdlib = PyImport_ImportModule("conctrace._stdlib");
-        if (stdlib == NULL || ct_sites_init() || ct_locks_init(stdlib) || PyType_Ready(&recorder_type) ||
+        if (stdlib == NULL || ct_sites_init(stdlib) || ct_locks_init(stdlib) || PyType_Ready(&recorder_type) ||
             (texts = PyDict_New()) == NULL) {
             Py_XDECREF(stdlib);
             return -1;

@@ -8,8 +8,6 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-enum { PATH_ROOM = sizeof(((struct ct_state *)0)->folder) + 64 };
-
 /* After a segment could not be made, do not try again for this long. */
 #define RETRY_NS 100000000u
 
@@ -23,9 +21,9 @@ static size_t waiting_count, waiting_room;
 static uint32_t waiting_epoch;
 
 static void
-segment_path(char path[PATH_ROOM], uint32_t seq)
+segment_path(char path[CT_PATH_ROOM], uint32_t seq)
 {
-    snprintf(path, PATH_ROOM, "%s/%016llx.%06u.seg", ct.folder, (unsigned long long)ct.nonce, seq);
+    snprintf(path, CT_PATH_ROOM, "%s/%016llx.%06u.seg", ct.folder, (unsigned long long)ct.nonce, seq);
 }
 
 static size_t
@@ -44,7 +42,7 @@ segment_size(uint32_t seq, size_t least)
 static uint64_t
 undrained(void)
 {
-    char path[PATH_ROOM];
+    char path[CT_PATH_ROOM];
     size_t gone = 0;
     if (waiting_epoch != ct.epoch) {
         waiting_count = 0;
@@ -114,7 +112,7 @@ static int
 next_segment(uint32_t slots)
 {
     struct ct_segment *segment = &ct.segment;
-    char path[PATH_ROOM];
+    char path[CT_PATH_ROOM];
     uint32_t seq = segment->slots == NULL ? 0 : segment->seq + 1;
     /* The header, and in the first segment the image's birth: an image that records nothing has its live page only. */
     size_t size = segment_size(seq, ((size_t)slots + (seq == 0 ? 2 : 1)) * sizeof(struct ct_record));

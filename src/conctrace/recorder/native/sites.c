@@ -91,15 +91,10 @@ clear(struct map *map)
 }
 
 int
-ct_sites_init(void)
+ct_sites_init(PyObject *stdlib)
 {
-    PyObject *stdlib = PyImport_ImportModule("conctrace._stdlib");
-    if (stdlib == NULL) {
-        return -1;
-    }
     PyObject *own = PyObject_GetAttrString(stdlib, "OWN_FOLDER");
     PyObject *library = PyObject_GetAttrString(stdlib, "STDLIB_FOLDER");
-    Py_DECREF(stdlib);
     if (own == NULL || library == NULL) {
         return -1;
     }

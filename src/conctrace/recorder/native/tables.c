@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { PATH_ROOM = sizeof(((struct ct_state *)0)->folder) + 64, CHUNKS_MAX = 64 };
+enum { CHUNKS_MAX = 64 };
 
 struct table {
     const char *name;
@@ -51,7 +51,7 @@ add_chunk(struct table *table)
         return false;
     }
     table->unused = unused;
-    char path[PATH_ROOM];
+    char path[CT_PATH_ROOM];
     snprintf(path, sizeof path, "%s/%016llx.%s.%u", ct.folder, (unsigned long long)ct.nonce, table->name, table->chunks);
     uint8_t *chunk = ct_create_mapped(path, size);
     if (chunk == NULL) {
