@@ -1,12 +1,12 @@
 """conctrace shows and explains what the threads and processes of a Python program do.
 
 ``conctrace run script.py`` needs no change to the program. A program that wants to name what it does uses `span`,
-`instant` and `counter`; they cost next to nothing while it is not traced.
+`traced`, `instant` and `counter`; they cost next to nothing while it is not traced. `trace` traces a part of a program from inside.
 """
 
 from __future__ import annotations
 
-__all__ = ["__version__", "counter", "instant", "span"]
+__all__ = ["__version__", "counter", "instant", "span", "traced"]
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from ._version import __version__
     from .session.marks import counter, instant, span
+    from .session.traced import traced
 
 
 def __getattr__(name: str) -> Any:
@@ -23,6 +24,8 @@ def __getattr__(name: str) -> Any:
         from .session import marks
 
         value = getattr(marks, name)
+    elif name == "traced":
+        from .session.traced import traced as value
     elif name == "__version__":
         from ._version import __version__ as value
     else:

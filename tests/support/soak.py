@@ -712,7 +712,7 @@ class ByThread:
             if wait.end is None and wait.object is not None and wait.category == "lock":
                 self.waits[wait.thread].append(trace.objects[wait.object].name)
         for span in trace.spans:
-            if span.name == "step":
+            if span.name == "step" and span.end is not None:
                 self.spans[span.thread].append(int(span.args["number"]))
         for row in trace.totals:
             self.holds[row.thread] += row.holds

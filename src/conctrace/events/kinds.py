@@ -97,13 +97,25 @@ LOCK_HOLD = EventKind(
 
 # The program's own marks -----------------------------------------------------------------------------
 SPAN = EventKind(
-    48, "span", "A stretch named by the program.", time="entered", duration="until left",
-    object="text: name", other="text: arguments as 'key=repr' lines, or 0", outcome="error when left by an exception")
+    48, "span", "A stretch named by the program, written when it is left.", time="entered", duration="until left",
+    object="text: name", other="text: arguments as 'key=repr' lines, or 0",
+    value="number of the life that it is a step of, or 0", outcome="error when left by an exception")
 INSTANT = EventKind(
     49, "instant", "A moment named by the program.", time="when", object="text: name", other="text: arguments, or 0")
 COUNTER = EventKind(
     50, "counter", "A value named by the program.", time="when", object="text: name",
     value="the value; the bits of a double when outcome is float", outcome="float or none")
+SPAN_BEGIN = EventKind(
+    51, "span begins", "A span was entered. The `span` of the same time and name says that it was left; without "
+    "one it is open.",
+    time="entered", object="text: name", other="text: arguments, or 0",
+    value="number of the life that it is a step of, or 0")
+LIFE_BEGIN = EventKind(
+    52, "life begins", "A traced coroutine or generator runs for the first time.",
+    time="when", object="text: name", other="text: arguments, or 0", value="its number")
+LIFE_END = EventKind(
+    53, "life ends", "A traced coroutine or generator is over.",
+    time="when", object="text: name", value="its number", outcome="error, cancelled (closed early), or none")
 
 # The recorder about itself ---------------------------------------------------------------------------
 DEFINE = EventKind(
@@ -117,7 +129,7 @@ KINDS: tuple[EventKind, ...] = (
     CHILD_WAIT, CHILD_STATUS,
     THREAD_BEGIN, THREAD_END, THREAD_START, THREAD_JOIN, THREAD_ERROR,
     LOCK_WAIT, LOCK_HOLD,
-    SPAN, INSTANT, COUNTER,
+    SPAN, INSTANT, COUNTER, SPAN_BEGIN, LIFE_BEGIN, LIFE_END,
     DEFINE, MORE,
 )  # fmt: skip
 

@@ -18,7 +18,7 @@ _STDLIB = re.compile(r"/lib/python3\.\d+t?/(?!site-packages/|dist-packages/)")
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ..model.trace import Object, ObjectKey, Process, Stack, Thread, ThreadKey, Trace, Wait
+    from ..model.trace import Object, ObjectKey, Process, Span, Stack, Thread, ThreadKey, Trace, Wait
     from .places import Places
 
 
@@ -38,6 +38,14 @@ def end_of_thread(trace: Trace, key: ThreadKey) -> int:
 def wait_end(trace: Trace, wait: Wait) -> int:
     """When a wait was over; an open one lasts as long as its thread."""
     return max(end_of_thread(trace, wait.thread), wait.start) if wait.end is None else wait.end
+
+
+def span_end(trace: Trace, span: Span) -> int:
+    """When a span was left; an open one lasts as long as its thread, one drawn apart as its process."""
+    if span.end is not None:
+        return max(span.end, span.start)
+    process = trace.processes[span.thread[0]]
+    return max(end_of_process(trace, process) if span.apart else end_of_thread(trace, span.thread), span.start)
 
 
 def wait_length(trace: Trace, wait: Wait) -> int:

@@ -24,6 +24,7 @@ from .trace import (
     Process,
     ProcessKey,
     Site,
+    Span,
     Thread,
     ThreadKey,
     Totals,
@@ -61,8 +62,8 @@ def build(raw: RawTrace) -> Trace:
         HoldIndex(holds, {key: ends for image in images for key, ends in let_through(image).items()}),
     )
     waits = sorted((wait for image in images for wait in build_waits(world, image)), key=lambda wait: wait.start)
-    processes = {key: _with_doing(process, threads, waits, holds, objects) for key, process in processes.items()}
-    spans = [span for image in images for span in marks.build_spans(image, objects)]
+    spans = marks.set_apart((span for image in images for span in marks.build_spans(image, objects)), waits)
+    processes = {key: _with_doing(process, threads, waits, holds, spans, objects) for key, process in processes.items()}
     instants = [
         instant for image in images
         for instant in marks.build_instants(image, processes[image.key], threads, objects)
@@ -135,7 +136,7 @@ def _add(counts: dict[str, Any], hold_ns: int) -> None:
 
 
 def _with_doing(
-    process: Process, threads: Mapping[ThreadKey, Thread], waits: list[Wait], holds: list[Hold],
+    process: Process, threads: Mapping[ThreadKey, Thread], waits: list[Wait], holds: list[Hold], spans: list[Span],
     objects: Mapping[ObjectKey, Object],
 ) -> Process:  # fmt: skip
     """Add what its threads were waiting for and holding when it ended, or when the trace was closed."""
@@ -145,6 +146,9 @@ def _with_doing(
     ] + [
         f"{threads[hold.thread].name} was holding {objects[hold.object].label}"
         for hold in holds if hold.end is None and hold.thread[0] == process.key and hold.object in objects
+    ] + [
+        f"{threads[span.thread].name} was in {span.name}"
+        for span in spans if span.end is None and span.thread[0] == process.key
     ]  # fmt: skip
     return process._replace(end=process.end._replace(doing=tuple(doing))) if doing else process
 

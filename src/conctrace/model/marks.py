@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import struct
+from collections import defaultdict
 from typing import TYPE_CHECKING
 
 from ..events import kinds
 from ..events.schema import NO_CORE
 from .processes import signal_name
-from .trace import Counter, End, Instant, Object, ObjectKey, Process, Span, Thread, ThreadKey
+from .trace import Counter, End, Instant, Object, ObjectKey, Process, Span, Thread, ThreadKey, Wait
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from .images import Image
     from .rows import Row
@@ -27,7 +29,7 @@ def build_spans(image: Image, objects: Mapping[ObjectKey, Object]) -> list[Span]
     """The image's spans, those of the user's own included."""
     starts = (row for number in _STARTS for row in image.rows.get(number, ()))
     shown = [_start(image, row, objects) for row in starts if row.outcome != kinds.INTERNAL.number]
-    return shown + [_span(image, row) for row in image.of(kinds.SPAN)]
+    return [*shown, *_spans(image), *_lives(image)]
 
 
 def _start(image: Image, row: Row, objects: Mapping[ObjectKey, Object]) -> Span:
@@ -43,12 +45,69 @@ def _start(image: Image, row: Row, objects: Mapping[ObjectKey, Object]) -> Span:
     )  # fmt: skip
 
 
-def _span(image: Image, row: Row) -> Span:
+def _spans(image: Image) -> Iterator[Span]:
+    """Spans that were left, then those that were not."""
+    begun = {(row.time, row.object): row for row in image.of(kinds.SPAN_BEGIN)}
+    for row in image.of(kinds.SPAN):
+        begin = begun.pop((row.time, row.object), row)
+        # A generator may have entered it in one thread and left it in another.
+        yield _span(image, begin, row.end, row.outcome, "crossing" if begin.thread != row.thread else "")
+    for begin in begun.values():
+        yield _span(image, begin, None, 0, "")
+
+
+def _lives(image: Image) -> Iterator[Span]:
+    """From the first step of a coroutine or generator to its end."""
+    ends = {row.value: row for row in image.of(kinds.LIFE_END)}
+    for row in image.of(kinds.LIFE_BEGIN):
+        end = ends.get(row.value)
+        yield _span(image, row, end.time if end else None, end.outcome if end else 0, "life")
+
+
+def _span(image: Image, begin: Row, end: int | None, outcome: int, apart: str) -> Span:
     return Span(
-        thread=(image.key, row.thread), start=row.time, end=row.end, name=image.define.text(row.object),
-        category="span", args=_args(image, row), stack=image.define.stack(row.stack), core=_core(row),
-        outcome=kinds.OUTCOME_BY_NUMBER[row.outcome].name,
+        thread=(image.key, begin.thread), start=begin.time, end=end, name=image.define.text(begin.object),
+        category="span", args=_args(image, begin), stack=image.define.stack(begin.stack), core=_core(begin),
+        outcome=kinds.OUTCOME_BY_NUMBER[outcome].name, apart=apart,
     )  # fmt: skip
+
+
+def set_apart(spans: Iterable[Span], waits: Iterable[Wait]) -> list[Span]:
+    """The spans, those marked that begin inside another slice of their thread and end outside of it.
+
+    What a thread does nests, since a call ends before its caller. A coroutine that is suspended inside a ``with`` leaves it
+    in the middle of something else: of two that cross, it is the one that began later.
+    """
+    lanes: dict[ThreadKey, list[Span | Wait]] = defaultdict(list)
+    found: list[Span] = []
+    for span in spans:
+        if span.apart:
+            found.append(span)
+        else:
+            lanes[span.thread].append(span)
+    for wait in waits:
+        if wait.thread in lanes:
+            lanes[wait.thread].append(wait)
+    for pieces in lanes.values():
+        found.extend(_crossings_marked(pieces))
+    return found
+
+
+def _crossings_marked(pieces: list[Span | Wait]) -> Iterator[Span]:
+    around: list[float] = []
+    for piece in sorted(pieces, key=lambda piece: (piece.start, -_end(piece))):
+        while around and around[-1] <= piece.start:
+            around.pop()
+        crosses = bool(around) and around[-1] < _end(piece)
+        if isinstance(piece, Span):
+            crosses = crosses and piece.category == "span"
+            yield piece._replace(apart="crossing") if crosses else piece
+        if not crosses:
+            around.append(_end(piece))
+
+
+def _end(piece: Span | Wait) -> float:
+    return math.inf if piece.end is None else piece.end
 
 
 def _core(row: Row) -> int | None:

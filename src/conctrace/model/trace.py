@@ -182,7 +182,8 @@ class Span(NamedTuple):
 
     thread: ThreadKey
     start: Nanoseconds
-    end: Nanoseconds
+    #: None: never left (its process ended or the trace did)
+    end: Nanoseconds | None
     name: str
     #: ``span`` for the program's own, ``process`` for fork and start calls, ``thread`` for Thread.start
     category: str
@@ -190,7 +191,11 @@ class Span(NamedTuple):
     object: ObjectKey | None = None
     stack: Stack = ()
     core: int | None = None
+    #: error, cancelled, or ""
     outcome: str = ""
+    #: "" when it nests with the rest of its thread. Else it is drawn apart: ``life`` (of a coroutine or generator,
+    #: whose steps nest), ``crossing`` (a span in a coroutine that was suspended inside it)
+    apart: str = ""
 
 
 class Instant(NamedTuple):

@@ -58,11 +58,11 @@ def threads_live_within_their_process(trace: Trace) -> Iterator[str]:
 
 
 def slices_lie_within_their_thread(trace: Trace) -> Iterator[str]:
-    """Waits and spans belong to a known thread and lie inside its life."""
+    """Waits and spans belong to a known thread and lie inside its life; what is drawn apart may outlive the thread."""
     for wait in trace.waits:
         yield from _outside(trace, wait.thread, wait.start, wait.end, wait.label)
     for span in trace.spans:
-        yield from _outside(trace, span.thread, span.start, span.end, span.name)
+        yield from _outside(trace, span.thread, span.start, None if span.apart else span.end, span.name)
 
 
 def _outside(trace: Trace, key: ThreadKey, start: int, end: int | None, name: str) -> Iterator[str]:
@@ -82,7 +82,8 @@ def slices_of_a_thread_nest(trace: Trace) -> Iterator[str]:
         if wait.end is not None:
             by_thread[wait.thread].append((wait.start, -wait.end))
     for span in trace.spans:
-        by_thread[span.thread].append((span.start, -span.end))
+        if span.end is not None and not span.apart:
+            by_thread[span.thread].append((span.start, -span.end))
     for key, pieces in by_thread.items():
         yield from _crossings(trace.threads[key].name, pieces)
 

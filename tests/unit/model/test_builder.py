@@ -339,3 +339,55 @@ def test_what_was_lost_is_said(run: RawRun, main: RawImage) -> None:
     run.complete = False
     slugs = [loss.slug for loss in run.build().losses]
     assert slugs == ["incomplete", "switched-off", "dropped", "holes", "lost-segments", "not-seen"]
+
+
+def spans_of(run: RawRun) -> dict[str, tuple[int, int | None, str]]:
+    return {span.name: (span.start, span.end, span.apart) for span in run.build().spans}
+
+
+def a_span(image: RawImage, name: str, start: int, end: int | None, thread: int = 0) -> None:
+    number = 1000 + len(image.data.definitions.get(kinds.TEXT.number, {}))
+    image.define(kinds.TEXT, number, name)
+    image.row(kinds.SPAN_BEGIN, time=start, object=number)
+    if end is not None:
+        image.row(kinds.SPAN, time=start, duration=end - start, object=number, thread=thread)
+
+
+def test_a_span_that_was_never_left_is_open(run: RawRun, main: RawImage) -> None:
+    a_span(main, "left", 10, 20)
+    a_span(main, "open", 30, None)
+    assert spans_of(run) == {"left": (10, 20, ""), "open": (30, None, "")}
+    assert run.build().processes[1].end.doing == ("MainThread was in open",)
+    assert problems(run.build()) == []
+
+
+def test_of_two_spans_that_cross_the_later_one_stands_apart(run: RawRun, main: RawImage) -> None:
+    a_span(main, "around", 5, 100)
+    a_span(main, "first", 10, 30)
+    a_span(main, "second", 20, 40)
+    a_span(main, "inside", 22, 24)
+    assert {name: apart for name, (_, _, apart) in spans_of(run).items()} == {
+        "around": "", "first": "", "second": "crossing", "inside": "",
+    }  # fmt: skip
+    assert problems(run.build()) == []
+
+
+def test_a_span_entered_in_one_thread_and_left_in_another_stands_apart(run: RawRun, main: RawImage) -> None:
+    main.row(kinds.THREAD_BEGIN, time=5, thread=1)
+    a_span(main, "wanders", 10, 30, thread=1)
+    assert spans_of(run) == {"wanders": (10, 30, "crossing")}
+
+
+def test_the_life_of_a_coroutine_stands_apart_from_its_steps(run: RawRun, main: RawImage) -> None:
+    main.define(kinds.TEXT, 7, "fetch")
+    main.row(kinds.LIFE_BEGIN, time=10, object=7, value=9)
+    for time in (11, 31):
+        main.row(kinds.SPAN_BEGIN, time=time, object=7, value=9)
+        main.row(kinds.SPAN, time=time, duration=5, object=7, value=9)
+    main.row(kinds.LIFE_END, time=40, object=7, value=9, outcome=kinds.CANCELLED.number)
+    main.row(kinds.LIFE_BEGIN, time=50, object=7, value=10)
+    found = [(span.start, span.end, span.apart, span.outcome) for span in run.build().spans]
+    assert found == [
+        (10, 40, "life", "cancelled"), (11, 16, "", ""), (31, 36, "", ""), (50, None, "life", ""),
+    ]  # fmt: skip
+    assert problems(run.build()) == []

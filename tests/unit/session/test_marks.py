@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 import sys
 import time
@@ -42,6 +43,27 @@ def test_a_span_left_by_an_exception_says_so(session: Session) -> None:
         int("x")
     (row,) = session.image().records(kinds.SPAN)
     assert (row["outcome"], row["other"]) == (kinds.ERROR.number, 0)
+
+
+def test_a_span_is_recorded_when_it_is_entered(session: Session) -> None:
+    with marks.span("load", size=3):
+        (begun,) = session.image().records(kinds.SPAN_BEGIN)
+        assert session.image().records(kinds.SPAN) == []
+    (left,) = session.image().records(kinds.SPAN)
+    same = ("time", "object", "other", "stack", "thread")
+    assert [begun[name] for name in same] == [left[name] for name in same]
+
+
+def test_a_span_around_a_fork_is_left_by_the_parent_only(session: Session) -> None:
+    with marks.span("load"):
+        pid = os.fork()
+    if pid == 0:
+        marks.instant("outside")
+        os._exit(0)
+    os.waitpid(pid, 0)
+    assert len(session.image().records(kinds.SPAN)) == 1
+    child = session.image(pid)
+    assert (len(child.records(kinds.SPAN)), len(child.records(kinds.INSTANT))) == (0, 1)
 
 
 def test_an_instant_has_its_name_and_arguments(session: Session) -> None:

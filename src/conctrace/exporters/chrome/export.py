@@ -13,6 +13,7 @@ import gc
 import gzip
 from collections import Counter as Tally
 from contextlib import contextmanager
+from itertools import count
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..._version import __version__
@@ -78,6 +79,8 @@ class _Export:
         self.slices = {thread.key: nest(found) for thread, found in self._slices_by_thread()}
         self.marks = self._marks_by_thread()
         self._texts: dict[Hashable, str] = {}
+        #: numbers of async tracks
+        self._tracks = count(1)
 
     def text(self) -> str:
         events = [piece for part in self._parts() for piece in part]
@@ -104,6 +107,7 @@ class _Export:
         for thread in self.lanes.threads:
             yield self._lane(thread)
         yield self._holds()
+        yield self._spans_apart()
         yield self._counters()
         yield self._arrows()
         for thread in self.lanes.threads:
@@ -137,8 +141,9 @@ class _Export:
                 end = digest.wait_end(self.trace, wait)
                 inner[wait.thread].append(Slice(self.at(wait.start), self.at(max(end, wait.start)), wait))
         for span in self.trace.spans:
-            if span.thread in inner:
-                inner[span.thread].append(Slice(self.at(span.start), self.at(max(span.end, span.start)), span))
+            if span.thread in inner and not span.apart:
+                end = digest.span_end(self.trace, span)
+                inner[span.thread].append(Slice(self.at(span.start), self.at(end), span))
         for thread in self.lanes.threads:
             found = inner[thread.key]
             found.insert(0, self._life(thread, found))
@@ -261,12 +266,12 @@ class _Export:
         args["outcome"] = wait.outcome or self._open_outcome(wait)
         return args
 
-    def _open_outcome(self, wait: Wait) -> str:
-        killed = wait.end is None and self.trace.processes[wait.thread[0]].end.how == "killed"
+    def _open_outcome(self, what: Wait | Span) -> str:
+        killed = what.end is None and self.trace.processes[what.thread[0]].end.how == "killed"
         return "killed" if killed else ""
 
     def _span_args(self, span: Span) -> str:
-        args = {**self._where(span.stack, span.object), "outcome": span.outcome}
+        args = {**self._where(span.stack, span.object), "outcome": span.outcome or self._open_outcome(span)}
         return chrome.both(chrome.words(_with_own(args, span.args)), chrome.numbers(core=span.core))
 
     def _where(self, stack: Stack, key: ObjectKey | None) -> dict[str, str | int]:
@@ -277,6 +282,16 @@ class _Export:
             args["object_site"] = words.place(thing.site)
         return args
 
+    def _spans_apart(self) -> Iterator[str]:
+        """Spans that do not nest with the rest of their thread, each on a track of its own."""
+        for span in self.trace.spans:
+            lane = self.lanes.of_thread(span.thread) if span.apart else None
+            if lane is not None:
+                number = next(self._tracks)
+                start, end = self.at(span.start), self.at(digest.span_end(self.trace, span))
+                yield chrome.async_begin(lane, start, span.name, span.category, number, self._span_args(span))
+                yield chrome.async_end(lane, end, span.name, span.category, number)
+
     # Holds -----------------------------------------------------------------------------------------------
 
     def _holds(self) -> Iterator[str]:
@@ -285,11 +300,11 @@ class _Export:
             if self.lanes.of_thread(hold.thread) is not None:
                 by_track.setdefault((hold.thread[0], hold.object), []).append(hold)
         names: Tally[tuple[ProcessKey, str]] = Tally()
-        for number, ((process, key), holds) in enumerate(by_track.items(), 1):
+        for (process, key), holds in by_track.items():
             name = words.title_of(self.trace, key)
             names[process, name] += 1
             nth = names[process, name]
-            yield from self._hold_track(number, f"{name} #{nth}" if nth > 1 else name, holds)
+            yield from self._hold_track(next(self._tracks), f"{name} #{nth}" if nth > 1 else name, holds)
 
     def _hold_track(self, number: int, name: str, holds: list[Hold]) -> Iterator[str]:
         """One slice named for the object with its holds inside: the outer one gives the track its name."""

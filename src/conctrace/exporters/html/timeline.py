@@ -231,8 +231,10 @@ class _Drawing:
                 name = words.title_of(self.trace, hold.object)
                 found[hold.thread, "hold"].append(self.stretch(hold.start, end, f"{name} held"))
         for span in self.trace.spans:
-            if span.thread in shown and span.category == "span":
-                found[span.thread, "span"].append(self.stretch(span.start, span.end, span.name))
+            # Of a coroutine its steps are drawn; its whole life would lie over all else.
+            if span.thread in shown and span.category == "span" and span.apart != "life":
+                end = digest.span_end(self.trace, span)
+                found[span.thread, "span"].append(self.stretch(span.start, end, span.name))
         return found
 
     def stretch(self, start: int, end: int, what: str) -> _Stretch:

@@ -47,6 +47,9 @@ _Static_assert(sizeof(struct ct_record) == 64, "a record has 64 bytes");
 #define CT_KIND_SPAN 48
 #define CT_KIND_INSTANT 49
 #define CT_KIND_COUNTER 50
+#define CT_KIND_SPAN_BEGIN 51
+#define CT_KIND_LIFE_BEGIN 52
+#define CT_KIND_LIFE_END 53
 #define CT_KIND_DEFINE 240
 #define CT_KIND_MORE 241
 
