@@ -14,6 +14,13 @@
 #include <stdint.h>
 #include <time.h>
 
+#if defined(__GLIBC__) && defined(__GLIBC_PREREQ)
+#if __GLIBC_PREREQ(2, 35)
+#define CT_HAS_RSEQ
+#include <sys/rseq.h>
+#endif
+#endif
+
 #include "schema.h"
 
 #define ct_likely(x) __builtin_expect(!!(x), 1)
@@ -27,7 +34,7 @@ enum ct_table { CT_THREADS, CT_TOTALS, CT_OBJECTS, CT_TABLES };
 struct ct_segment {
     struct ct_record *slots;
     uint64_t limit;
-    _Atomic uint64_t next;
+    uint64_t next; /* may be beyond the limit */
     size_t size;
     uint32_t seq;
 };
@@ -83,6 +90,19 @@ ct_now(void)
     return ct_clock(CLOCK_MONOTONIC);
 }
 
+/* The core that runs this: what sched_getcpu does, without the call where glibc tells in which word the kernel writes it. */
+static inline uint16_t
+ct_core(void)
+{
+#ifdef CT_HAS_RSEQ
+    int core = *(volatile int *)((char *)__builtin_thread_pointer() + __rseq_offset + offsetof(struct rseq, cpu_id));
+    if (ct_likely(core >= 0)) { /* else the kernel, or what stands in for it, does not */
+        return (uint16_t)core;
+    }
+#endif
+    return (uint16_t)sched_getcpu();
+}
+
 /* files.c: the session's files ------------------------------------------------------------------------------- */
 
 /* A new file of `size` zero bytes with room for them on disk, mapped; NULL and errno when that cannot be. No descriptor
@@ -130,7 +150,8 @@ static inline struct ct_record *
 ct_reserve(uint32_t slots)
 {
     if (ct_likely(ct.segment.slots != NULL)) {
-        uint64_t slot = atomic_fetch_add_explicit(&ct.segment.next, slots, memory_order_relaxed);
+        uint64_t slot = ct.segment.next;
+        ct.segment.next = slot + slots; /* also where there is no room: whoever needs less must not come after */
         if (ct_likely(slot + slots <= ct.segment.limit)) {
             return ct.segment.slots + slot;
         }
@@ -154,7 +175,7 @@ ct_store(const struct ct_record *record)
         return;
     }
     struct ct_record copy = *record;
-    copy.core = (uint16_t)sched_getcpu();
+    copy.core = ct_core();
     copy.kind = 0;
     *slot = copy;
     ct_finish(slot, record->kind);

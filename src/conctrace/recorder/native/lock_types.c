@@ -263,10 +263,22 @@ lock_new(PyTypeObject *type, PyObject *args, PyObject *names)
 
 /* RLock --------------------------------------------------------------------------------------------------------------------------------- */
 
+/* Asked for at every step, and always the same in a thread. */
+static __thread unsigned long this_ident __attribute__((tls_model("initial-exec")));
+
+static inline unsigned long
+ident(void)
+{
+    if (ct_unlikely(this_ident == 0)) {
+        this_ident = PyThread_get_thread_ident();
+    }
+    return this_ident;
+}
+
 static inline bool
 is_mine(const struct ct_lock *self)
 {
-    return self->depth > 0 && self->owner == PyThread_get_thread_ident();
+    return self->depth > 0 && self->owner == ident();
 }
 
 static int
@@ -283,7 +295,7 @@ go_deeper(struct ct_lock *self)
 static inline void
 own(struct ct_lock *self, unsigned long depth)
 {
-    self->owner = PyThread_get_thread_ident();
+    self->owner = ident();
     self->depth = depth;
 }
 

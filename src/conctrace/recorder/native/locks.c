@@ -59,12 +59,29 @@ look_around(struct ct_lock *self)
     return (struct here){ct_here(), frame};
 }
 
+/* Without the GIL, or with it. */
 static inline bool
 try_to_take(struct ct_lock *self)
 {
     uint32_t free_word = 0;
     return atomic_compare_exchange_strong_explicit(
         &self->word, &free_word, 1, memory_order_acquire, memory_order_relaxed);
+}
+
+/* With the GIL. Only a waiter takes a lock without the GIL, and every waiter is counted, under the GIL, before it lets go of it, and
+ * discounted only after it has taken the lock: where none is counted, nobody can come between looking and taking, and neither needs
+ * the bus. */
+static inline bool
+take_if_free(struct ct_lock *self)
+{
+    if (ct_unlikely(atomic_load_explicit(&self->waiters, memory_order_acquire) > 0)) {
+        return try_to_take(self);
+    }
+    if (ct_unlikely(atomic_load_explicit(&self->word, memory_order_acquire) != 0)) {
+        return false;
+    }
+    atomic_store_explicit(&self->word, 1, memory_order_relaxed);
+    return true;
 }
 
 /* Without the GIL, or with it; by whoever has the lock. */
@@ -425,7 +442,7 @@ int
 ct_take_patiently(struct ct_lock *self, struct ct_patience patience)
 {
     struct here here = look_around(self);
-    if (try_to_take(self)) {
+    if (take_if_free(self)) {
         took(self, here, 0);
         return 1;
     }
@@ -444,7 +461,7 @@ int
 ct_take(struct ct_lock *self)
 {
     struct here here = look_around(self);
-    if (ct_likely(try_to_take(self))) {
+    if (ct_likely(take_if_free(self))) {
         took(self, here, 0);
         return 1;
     }
@@ -455,7 +472,7 @@ void
 ct_take_whatever_comes(struct ct_lock *self)
 {
     struct here here = look_around(self);
-    if (try_to_take(self)) {
+    if (take_if_free(self)) {
         took(self, here, 0);
     }
     else {
@@ -467,9 +484,11 @@ void
 ct_release(struct ct_lock *self)
 {
     let_go(self);
-    self->releases++;
-    atomic_store(&self->word, 0);
-    if (ct_unlikely(atomic_load(&self->waiters) > 0)) {
+    uint64_t releases = atomic_load_explicit(&self->releases, memory_order_relaxed);
+    atomic_store_explicit(&self->releases, releases + 1, memory_order_relaxed);
+    /* No fence between the two: a waiter counts itself under the GIL, so it has done that already, or will find the word 0. */
+    atomic_store_explicit(&self->word, 0, memory_order_release);
+    if (ct_unlikely(atomic_load_explicit(&self->waiters, memory_order_relaxed) > 0)) {
         syscall(SYS_futex, &self->word, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
     }
 }

@@ -25,7 +25,11 @@ check_count(const char *name, Py_ssize_t count, Py_ssize_t least, Py_ssize_t mos
 static inline uint64_t
 word(PyObject *const *args, Py_ssize_t count, Py_ssize_t at, uint64_t otherwise)
 {
-    return at < count ? PyLong_AsUnsignedLongLongMask(args[at]) : otherwise;
+    if (at >= count) {
+        return otherwise;
+    }
+    long long small = ct_small_number(args[at]);
+    return ct_likely(small >= 0) ? (uint64_t)small : PyLong_AsUnsignedLongLongMask(args[at]);
 }
 
 static PyFrameObject *
@@ -88,20 +92,26 @@ emit(PyObject *Py_UNUSED(self), PyObject *const *args, Py_ssize_t count)
     if (ct_unlikely(thread == NULL)) {
         return dropped();
     }
-    struct ct_record record = {
-        .kind = (uint8_t)word(args, count, 0, 0),
-        .time = word(args, count, 1, 0),
-        .duration = word(args, count, 2, 0),
-        .object = (uint32_t)word(args, count, 3, 0),
-        .other = word(args, count, 4, 0),
-        .value = (int64_t)word(args, count, 5, 0),
-        .stack = (uint32_t)word(args, count, 6, 0),
-        .outcome = (uint8_t)word(args, count, 7, 0),
-        .thread = thread->index,
-    };
-    if (ct_unlikely(PyErr_Occurred() != NULL)) {
+    uint64_t words[8] = {0};
+    bool odd = false;
+    for (Py_ssize_t i = 0; i < count; i++) {
+        words[i] = word(args, count, i, 0);
+        odd |= words[i] == UINT64_MAX; /* what stands for an error, too */
+    }
+    if (ct_unlikely(odd) && PyErr_Occurred()) {
         return NULL;
     }
+    struct ct_record record = {
+        .kind = (uint8_t)words[0],
+        .time = words[1],
+        .duration = words[2],
+        .object = (uint32_t)words[3],
+        .other = words[4],
+        .value = (int64_t)words[5],
+        .stack = (uint32_t)words[6],
+        .outcome = (uint8_t)words[7],
+        .thread = thread->index,
+    };
     ct_store(&record);
     Py_RETURN_NONE;
 }
