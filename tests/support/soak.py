@@ -1,4 +1,4 @@
-"""What must come out the same however often it is done: how processes end, kills at any moment, a lock with waiters.
+"""What must come out the same however often it is done: how processes start and end, kills at any moment, a lock with waiters.
 
 A scenario is one run with its checks, which raise. Tests do each a few times; the slow tests and ``scripts/soak`` do
 each many times, by `repeat`.
@@ -872,6 +872,14 @@ SCENARIOS: dict[str, Scenario] = {
     "kills of threads that use locks": kills,
 }
 
+
+def scenarios() -> dict[str, Scenario]:
+    """All, those of other modules included."""
+    from tests.support.ways import WAYS
+
+    return {**SCENARIOS, **{f"ways: {name}": way for name, way in WAYS.items()}}
+
+
 #: How often the slow tests do each.
 COUNTS = {"killed at a random moment": 200, "kills of threads that use locks": 200}
 COUNT = 50
@@ -881,12 +889,12 @@ PER_RUN = {"kills of threads that use locks": KILLS}
 
 def main(arguments: list[str]) -> int:
     """Does scenarios as often as asked, prints a table; 1 when a run failed."""
-    failed = False
+    failed, known = False, scenarios()
     for name, count in wanted(arguments).items():
         started = time.monotonic()
         with tempfile.TemporaryDirectory(prefix="conctrace-soak-") as folder:
             per_run = PER_RUN.get(name, 1)
-            failures = repeat(SCENARIOS[name], -(-count // per_run), Path(folder))
+            failures = repeat(known[name], -(-count // per_run), Path(folder))
         print(
             f"{max(0, count - per_run * len(failures)):4} of {count:4}  {time.monotonic() - started:6.1f} s  {name}",
             flush=True,
@@ -899,7 +907,7 @@ def main(arguments: list[str]) -> int:
 
 def wanted(arguments: list[str]) -> dict[str, int]:
     """How often to do which: all, or those whose names begin as an argument says."""
-    everything = {name: COUNTS.get(name, COUNT) for name in SCENARIOS}
+    everything = {name: COUNTS.get(name, COUNT) for name in scenarios()}
     if not arguments:
         return everything
     if len(arguments) == 1 and arguments[0].isdecimal():

@@ -79,18 +79,11 @@ def short_command(command: tuple[str, ...]) -> str:
 
 def program_name(command: tuple[str, ...]) -> str:
     """What a Python process runs, without the interpreter: ``race.py`` of ``python -u race.py``, ``json.tool`` of ``-m``."""
-    rest = list(command)
-    while rest and os.path.basename(rest[0]).startswith("python"):
-        del rest[0]
-    while rest and rest[0].startswith("-"):
-        option = rest.pop(0)
-        if option == "-c":
-            return "python -c"
-        if option == "-m" and rest:
-            return rest[0]
-        if option in ("-W", "-X") and rest:
-            del rest[0]
-    return short_command((rest[0],)) if rest else short_command(command)
+    from ..model.commands import read_python_command
+
+    # What it was called by may be named otherwise than the interpreter itself, whose path comes first.
+    ran = read_python_command(command[2:])
+    return "python -c" if ran.way == "c" else short_command((ran.what,)) if ran.what else short_command(command)
 
 
 def duration(ns: int) -> str:

@@ -11,6 +11,7 @@ from collections import Counter, defaultdict
 from typing import TYPE_CHECKING
 
 from ..events import kinds
+from .commands import program_name
 from .images import Family, Image, Reaped
 from .trace import End, Process, ProcessKey
 
@@ -99,7 +100,8 @@ def _names(
         elif image.hidden:
             names[image.key] = str(image.data.facts["role"])
         else:
-            names[image.key] = program_name(image.data.facts["command"])
+            # Its first word is the interpreter's path, the second what it was called by.
+            names[image.key] = program_name(image.data.facts["command"][2:])
     return names
 
 
@@ -107,17 +109,6 @@ def _fork_name(parent: str, origin: str, count: int) -> str:
     if origin == "fork":
         return f"{parent}:{count}"
     return f"Fork-{count}" if origin == "main" else f"{parent}:Fork-{count}"
-
-
-def program_name(command: list[str] | tuple[str, ...]) -> str:
-    """A short name of a Python program: its script's file name, ``-m module``, ``-c``; command[0] is the interpreter."""
-    arguments = list(command[2:])
-    for place, argument in enumerate(arguments):
-        if argument in ("-m", "-c"):
-            return f"-m {arguments[place + 1]}" if argument == "-m" and place + 1 < len(arguments) else "python -c"
-        if not argument.startswith("-"):
-            return argument.rpartition("/")[2]
-    return "python"
 
 
 # Ends --------------------------------------------------------------------------------------------------------
