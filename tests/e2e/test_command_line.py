@@ -288,8 +288,8 @@ def test_a_python_that_did_not_start_the_recorder_is_named(runner: Runner) -> No
     (runner.folder / "bare-python").chmod(0o755)
     result = runner.traced("show.py", options=["--python", "./bare-python"])
     assert result.status == 0
-    assert "did not start the recorder" in result.stderr
-    assert "did not start the recorder" not in runner.traced("show.py").stderr
+    assert "nothing was recorded: its option -S" in result.stderr
+    assert "nothing was recorded" not in runner.traced("show.py").stderr
 
 
 def test_processes_that_still_run_are_named_and_not_waited_for(runner: Runner) -> None:

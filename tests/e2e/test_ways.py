@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.support.readback import read_trace
 from tests.support.soak import repeat
-from tests.support.ways import WAYS
+from tests.support.ways import WAYS, nested
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from tests.support.run import Runner
 
 
@@ -25,3 +27,62 @@ def test_a_python_is_in_the_trace_however_it_was_started(way: str, runner: Runne
 @pytest.mark.parametrize("way", WAYS)
 def test_a_python_is_in_the_trace_however_it_was_started_50_of_50_times(way: str, tmp_path: Path) -> None:
     assert repeat(WAYS[way], 50, tmp_path) == []
+
+
+# What did not start the recorder ----------------------------------------------------------------------------------
+
+PYTHON = sys.executable
+NESTED = "nested/bin/python"
+#: Command → what is said of it.
+SILENT = {
+    f"{PYTHON} -S say.py": "nothing was recorded: its option -S keeps the recorder from starting",
+    f"{PYTHON} -BES say.py": "nothing was recorded: its option -S keeps the recorder from starting",
+    f"{PYTHON} -S -c 'import os; os.kill(os.getpid(), 9)'": "nothing was recorded: its option -S",
+    f"env -i {PYTHON} say.py": f"nothing was recorded: {PYTHON} did not start the recorder",
+    f"env -u CONCTRACE_SESSION {PYTHON} say.py": f"nothing was recorded: {PYTHON} did not start the recorder",
+    f"{NESTED} say.py": f"nothing was recorded: {NESTED} has no conctrace; to install it there: {NESTED} -m pip",
+    "./tool": "/nested/bin/python has no conctrace",
+}
+
+
+@pytest.mark.parametrize("command", SILENT)
+def test_a_python_in_which_nothing_was_recorded_is_told_with_the_cause_as_far_as_it_is_known(
+    command: str, runner: Runner
+) -> None:
+    prepare_silent(runner.folder)
+    words = shlex.split(command)
+    bare = runner.command([word.replace(NESTED, f"{runner.folder}/{NESTED}") for word in words])
+    traced = runner.traced("--", *words, options=["-o", "t.ctrace"])
+    assert (traced.status, traced.stdout) == (bare.status, bare.stdout)
+    (line, *_) = [line for line in traced.stderr.splitlines() if "recorded" in line]
+    assert SILENT[command] in line
+    assert line.startswith("conctrace: nothing was recorded")
+    assert "recorded" not in runner.traced("--", *words, options=["-q", "-o", "t.ctrace"]).stderr
+
+
+def prepare_silent(folder: Path) -> None:
+    """A Python without conctrace, a script that is to be run by it, and a program."""
+    nested(folder, hook=False)
+    (folder / "say.py").write_text("print('said')\n")
+    (folder / "tool").write_text(f"#!{folder}/{NESTED} -B\nprint('said')\n")
+    (folder / "tool").chmod(0o755)
+
+
+@pytest.mark.parametrize(
+    "command", [f"{PYTHON} -V", f"{PYTHON} --version", f"{PYTHON} -h", "true", "sh -c true", "env", "env true"]
+)
+def test_nothing_is_said_of_what_runs_no_python_program(command: str, runner: Runner) -> None:
+    result = runner.traced("--", *shlex.split(command), options=["-o", "t.ctrace"])
+    assert result.status == 0
+    assert "nothing was recorded" not in result.stderr
+    assert "no process of it was recorded" in result.stderr
+
+
+def test_of_a_python_whose_children_alone_were_recorded_just_that_is_said(runner: Runner) -> None:
+    (runner.folder / "parent.py").write_text(
+        "import subprocess, sys\nsubprocess.run([sys.executable, '-c', 'pass'], check=True)\n"
+    )
+    result = runner.traced("--", PYTHON, "-S", "parent.py", options=["-o", "t.ctrace"])
+    assert f"conctrace: {Path(PYTHON).name} itself was not recorded: its option -S" in result.stderr
+    trace = read_trace(runner.folder / "t.ctrace")
+    assert [process.name for process in trace.processes.values()] == ["python -c"]

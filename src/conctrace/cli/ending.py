@@ -85,16 +85,17 @@ class Ending:
         if quiet:
             return
         if done is not None:
-            self._say_what_is_not_there()
+            self._say_what_is_not_there(done)
             say_summary(done)
         self._mention_earlier_ones()
 
-    def _say_what_is_not_there(self) -> None:
-        if self._program.is_python and "hook" not in self._events:
-            say(
-                f"conctrace: {self._program.executable} did not start the recorder, so what the program did inside was "
-                "not seen (-S, an emptied environment, or a Python without conctrace)"
-            )
+    def _say_what_is_not_there(self, done: dict[str, Any]) -> None:
+        if "hook" not in self._events:
+            from . import missing
+
+            line = missing.line(self._program, others=bool(done["summary"] and done["summary"]["process_count"]))
+            if line:
+                say(line)
         processes = self._events.get("open", {}).get("processes", [])
         if processes:
             # The summary names them.

@@ -173,8 +173,12 @@ def _pieces(text: str, width: int) -> Iterator[str]:
 
 def _head(page: _Page, about: dict[str, Any]) -> None:
     name = words.short_command(tuple(about["command"])) or "the program"
-    took = words.duration(about["duration_ns"])
-    page.say(f"conctrace: {name}: {words.run_status(about['status'])} after {took}", 0, 4, "1")
+    status = words.run_status(about["status"])
+    if not about["process_count"]:
+        # When the program began and ended nobody has written down.
+        page.say(f"conctrace: {name}: {status}; no process of it was recorded", 0, 4, "1")
+        return
+    page.say(f"conctrace: {name}: {status} after {words.duration(about['duration_ns'])}", 0, 4, "1")
     counts = words.many(about["process_count"], "process", "processes"), words.many(about["thread_count"], "thread")
     page.say(f"{', '.join(counts)}; {about['recorder']} recorder", 2)
     if about["native_missing"]:

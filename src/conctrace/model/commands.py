@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -12,6 +13,13 @@ _WITH_VALUE = "WX"
 #: Those after which everything belongs to the program.
 _LAST = "mc"
 _LONG_WITH_VALUE = "--check-hash-based-pycs"
+
+_INTERPRETER = re.compile(r"(?:.*/)?(?:python|pypy)[\d.]*t?")
+
+
+def is_python(executable: str) -> bool:
+    """Whether a program is a Python, by its name."""
+    return _INTERPRETER.fullmatch(executable) is not None
 
 
 class PythonCommand(NamedTuple):
