@@ -11,6 +11,10 @@ import os
 import sys
 import time
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import FrameType
+
 allocate_lock = _thread.allocate_lock
 start_new_thread = _thread.start_new_thread
 get_ident = _thread.get_ident
@@ -48,3 +52,8 @@ def is_library_file(filename: str) -> bool:
         )
         _is_library[filename] = known
     return known
+
+
+def is_library(frame: FrameType | None) -> bool:
+    """The same of the code in a frame; no frame at all is the user's: C code that the user set to call something."""
+    return frame is not None and is_library_file(frame.f_code.co_filename)

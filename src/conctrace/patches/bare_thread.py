@@ -4,23 +4,15 @@ from __future__ import annotations
 
 import sys
 
-from .._stdlib import getframe, is_library_file, monotonic_ns
+from .._stdlib import getframe, is_library, monotonic_ns
 from ..events import kinds
 from .guard import active, guarded
 from .names import callable_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from types import FrameType, ModuleType
+    from types import FrameType
     from typing import Any
-
-    from .patchset import PatchSet
-
-
-def install(patches: PatchSet, thread: ModuleType) -> None:
-    """Wrap both of its names."""
-    patches.wrap(thread, "start_new_thread", _start_new_thread)
-    patches.wrap(thread, "start_new", _start_new_thread)
 
 
 class _Started:
@@ -108,8 +100,8 @@ def _ends(started: _Started) -> None:
 
 def _start_new_thread(original: Any) -> Any:
     def start_new_thread(*args: Any, **kwargs: Any) -> int:
-        frame = getframe(1)
-        if not args or not callable(args[0]) or is_library_file(frame.f_code.co_filename):
+        frame = getframe().f_back
+        if frame is None or not args or not callable(args[0]) or is_library(frame):
             return int(original(*args, **kwargs))
         started = _Started(args[0])
         began = monotonic_ns()
@@ -124,3 +116,6 @@ def _start_new_thread(original: Any) -> Any:
 def _recorded(started: _Started, began: int, frame: FrameType) -> None:
     recorder = active()
     recorder.call(kinds.THREAD_START.number, began, frame, recorder.object_number(started, _define))
+
+
+WRAPPERS = {"start_new_thread": _start_new_thread, "start_new": _start_new_thread}

@@ -32,16 +32,10 @@ def install(patches: PatchSet, threading: ModuleType) -> None:
     patches.wrap(threading, "RLock", _rlock_function)
 
 
-def install_thread(patches: PatchSet, thread: ModuleType) -> None:
-    """The same for the `_thread` module's own names."""
-    patches.wrap(thread, "allocate_lock", _lock_function)
-    patches.wrap(thread, "allocate", _lock_function)
-
-
-def _new(frame: FrameType, make: str, raw: Callable[[], Any]) -> Any:
+def _new(frame: FrameType | None, make: str, raw: Callable[[], Any]) -> Any:
     """What the recorder makes (`new_lock` or `new_rlock`) for the code in `frame`; a raw one where none runs, or it fails."""
     recorder = _recorder.current
-    if recorder is not None:
+    if recorder is not None and frame is not None:
         try:
             return getattr(recorder, make)(frame)
         except BaseException as error:
@@ -54,16 +48,20 @@ def _lock_function(original: Any) -> Any:
     def allocate_lock(*args: Any, **kwargs: Any) -> Any:
         if args or kwargs:
             return original(*args, **kwargs)
-        return _new(getframe(1), "new_lock", _allocate_lock)
+        return _new(getframe().f_back, "new_lock", _allocate_lock)
 
     return allocate_lock
+
+
+#: The `_thread` module's own names.
+WRAPPERS = {"allocate_lock": _lock_function, "allocate": _lock_function}
 
 
 def _rlock_function(original: Any) -> Any:
     def RLock(*args: Any, **kwargs: Any) -> Any:  # noqa: N802  # the name it stands in for
         if args or kwargs:  # the original judges arguments that it does not take
             return original(*args, **kwargs)
-        return _new(getframe(1), "new_rlock", RLockType)
+        return _new(getframe().f_back, "new_rlock", RLockType)
 
     return RLock
 
@@ -74,7 +72,7 @@ class _LockClass(type):
     def __call__(cls, *args: Any, **kwargs: Any) -> Any:
         if args or kwargs:
             return LockType(*args, **kwargs)
-        return _new(getframe(1), "new_lock", _allocate_lock)
+        return _new(getframe().f_back, "new_lock", _allocate_lock)
 
     def __instancecheck__(cls, instance: Any) -> bool:
         return isinstance(instance, LockType)

@@ -8,34 +8,21 @@ from __future__ import annotations
 
 import os as _os
 
-from .._stdlib import getframe, is_library_file, monotonic_ns
+from .._stdlib import getframe, is_library, monotonic_ns
 from ..events import kinds
 from .guard import active, guarded
 from .wait import begin_wait, end_wait
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from types import ModuleType
     from typing import Any
-
-    from .patchset import PatchSet
-
-#: function → (index of the argument that names the pid or None, index of the options)
-_FUNCTIONS = {"wait": (None, None), "waitpid": (0, 1), "wait3": (None, 0), "wait4": (0, 1), "waitid": (1, 2)}
-
-
-def install(patches: PatchSet, os: ModuleType) -> None:
-    """Wrap all five."""
-    for name, (pid_at, options_at) in _FUNCTIONS.items():
-        patches.wrap(os, name, _wrapper(name, pid_at, options_at))
 
 
 def _wrapper(name: str, pid_at: int | None, options_at: int | None) -> Any:
     def make(original: Any) -> Any:
         def wait(*args: Any, **kwargs: Any) -> Any:
-            frame = getframe(1)
             polls = options_at is not None and _polls(args, kwargs, options_at)
-            if polls or is_library_file(frame.f_code.co_filename):
+            if polls or is_library(getframe().f_back):
                 result = original(*args, **kwargs)
                 reaped(result)
                 return result
@@ -54,6 +41,16 @@ def _wrapper(name: str, pid_at: int | None, options_at: int | None) -> Any:
         return wait
 
     return make
+
+
+#: The numbers: index of the argument that names the pid or None, index of the options.
+WRAPPERS = {
+    "wait": _wrapper("wait", None, None),
+    "waitpid": _wrapper("waitpid", 0, 1),
+    "wait3": _wrapper("wait3", None, 0),
+    "wait4": _wrapper("wait4", 0, 1),
+    "waitid": _wrapper("waitid", 1, 2),
+}
 
 
 def _polls(args: tuple[Any, ...], kwargs: dict[str, Any], options_at: int) -> bool:

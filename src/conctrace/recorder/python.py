@@ -419,6 +419,10 @@ class Recorder(Shared):
         raw = RLockType()
         return raw if is_library_file(frame.f_code.co_filename) or not self.alive else traced(TracedRLock, raw, frame)
 
+    def stand_in(self, original: Any, place: str, in_python: Any, /) -> Any:  # noqa: ARG002
+        """None: all are wrapped in Python."""
+        return None
+
     @property
     def detail(self) -> int:
         """The session's detail level, an index into `layout.DETAILS`."""

@@ -122,6 +122,14 @@ if TYPE_CHECKING:
         def new_rlock(self, frame: FrameType, /) -> Any:
             """An RLock for the code in `frame`, like `new_lock`."""
 
+        # Builtin functions
+
+        def stand_in(self, original: Any, place: str, in_python: Any, /) -> Any:
+            """What is to stand in for the builtin function at `place` ("os:fork"), recording; None: wrap it in Python.
+
+            It looks like the original. What it leaves to Python it does by what `in_python(original)` returns.
+            """
+
     class _Whole(Interface, Protocol):
         """A recorder as `Shared` sees it."""
 

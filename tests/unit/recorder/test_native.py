@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import dataclasses
 import functools
 import gc
 import operator
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from conctrace import _stdlib
 from conctrace.events import kinds, layout
 from tests.support.recording import _recorders as available
 from tests.support.recording import running
@@ -25,6 +27,7 @@ from tests.support.segments import child
 
 if TYPE_CHECKING:
     from tests.support.recording import Session
+    from tests.support.run import Runner
     from tests.support.segments import Steps
 
 
@@ -82,6 +85,118 @@ def test_what_a_handler_raises_is_not_cleared_with_our_own_errors(what: str) -> 
             list(map(calling, [signal_comes, functools.partial(*calls[what])]))
     finally:
         signal.signal(signal.SIGALRM, before)
+
+
+# Stand-ins -----------------------------------------------------------------------------------------------------------
+
+
+#: Uses what the recorder stands in for, bare or not; the traced run must be the same program.
+LOOKS_CLOSELY = """
+import copy, os, sys, traceback, types, weakref
+events = []
+def frames():
+    trace = sys.exc_info()[2]
+    return [frame.name for frame in traceback.extract_tb(trace)]
+for call in (lambda: os.waitpid(-1, os.WNOHANG), lambda: os.waitpid(-1, 0), lambda: os.fork(1), lambda: os._exit("x")):
+    try:
+        call()
+    except Exception as error:
+        print(type(error).__name__, error, frames(), type(error.__context__))
+if sys.version_info >= (3, 12):  # before, the interpreter tells profilers of its own type alone
+    sys.setprofile(lambda frame, event, what: events.append((event, getattr(what, "__qualname__", None))))
+    try:
+        os.waitpid(-1, os.WNOHANG)
+    except ChildProcessError:
+        pass
+    sys.setprofile(None)
+    print(events)
+print(isinstance(os.fork, types.BuiltinFunctionType), os.fork.__class__, os.fork.__self__, os.fork.__text_signature__)
+print(copy.copy(os.fork) is os.fork, copy.deepcopy(os.fork) is os.fork, weakref.ref(os.fork)() is os.fork, dir(os.fork))
+print(hash(os.fork) == hash(os.fork), os.fork == os.fork, os.fork == os.wait, os.fork < os.wait if False else "")
+for act in (lambda: type(os.fork)(), lambda: type("X", (os.fork,), {}), lambda: setattr(os.fork, "x", 1), lambda: vars(os.fork)):
+    try:
+        print(act())
+    except Exception as error:
+        print(type(error).__name__, error)
+try:
+    class X(os.fork): pass
+except TypeError as error:
+    print(error)
+"""
+
+
+def test_a_program_that_looks_closely_sees_builtin_functions(runner: Runner) -> None:
+    runner = dataclasses.replace(runner, variables={"CONCTRACE_RECORDER": "native"})
+    traced = runner.traced("-c", LOOKS_CLOSELY, options=["-q", "-o", "t.ctrace"])
+    bare = runner.bare("-c", LOOKS_CLOSELY)
+    assert traced.lines == bare.lines
+    assert (traced.status, traced.stderr) == (0, bare.stderr)
+
+
+@pytest.mark.usefixtures("session")
+def test_a_stand_in_goes_when_nobody_wants_it_any_more() -> None:
+    recorder = running()
+    original = os.getppid
+    before = sys.getrefcount(original)
+
+    def make() -> None:
+        assert recorder.stand_in(original, "os:getppid", None) is None
+        circle: list[Any] = []
+        circle.extend([recorder.stand_in(original, "os:waitpid", circle), circle])
+        assert circle[0] is not original
+
+    for _ in range(100):
+        make()
+    gc.collect()
+    assert sys.getrefcount(original) == before
+
+
+@pytest.mark.usefixtures("session")
+def test_what_is_no_builtin_function_has_no_stand_in() -> None:
+    assert running().stand_in(fresh, "os:fork", None) is None
+    with pytest.raises(TypeError):
+        running().stand_in(os.fork, 3, None)  # type: ignore[arg-type]
+
+
+def test_without_memory_a_stand_in_does_what_the_bare_one_does(session: Session) -> None:
+    testcapi = pytest.importorskip("_testcapi")
+    allocate_lock = running().stand_in(_stdlib.allocate_lock, "_thread:allocate_lock", None)
+    waitpid = running().stand_in(os.waitpid, "os:waitpid", None)
+    made = None
+    for first in range(40):
+        testcapi.set_nomemory(first, first + 1)
+        try:
+            made = allocate_lock()
+        except MemoryError:
+            made = None
+        finally:
+            testcapi.remove_mem_hooks()
+        assert made is None or made.acquire(False)
+
+        error: BaseException | None = None
+        testcapi.set_nomemory(first, first + 1)
+        try:
+            waitpid(-1, 0)
+        except (MemoryError, ChildProcessError) as raised:
+            error = raised
+        finally:
+            testcapi.remove_mem_hooks()
+        assert error is not None
+    image = session.image()
+    assert (image.off_reason, image.count("errors")) == ("", 0)
+
+
+def test_a_stand_in_of_a_recorder_that_is_off_does_what_the_bare_one_does(session: Session) -> None:
+    allocate_lock = running().stand_in(_stdlib.allocate_lock, "_thread:allocate_lock", None)
+    fork = running().stand_in(os.fork, "os:fork", None)
+    waitpid = running().stand_in(os.waitpid, "os:waitpid", None)
+    running().switch_off("the test says so")
+    assert type(allocate_lock()) is _stdlib.LockType
+    pid = fork()
+    if pid == 0:
+        os._exit(3)
+    assert waitpid(pid, 0) == (pid, 3 << 8)
+    assert session.image().records(kinds.PROCESS_FORK) == session.image().records(kinds.CHILD_WAIT) == []
 
 
 # Forks ----------------------------------------------------------------------------------------------------------------

@@ -221,6 +221,7 @@ ct_lasti(PyFrameObject *frame)
 int ct_sites_init(PyObject *stdlib); /* -1 with an exception */
 void ct_forget_sites(void);
 int ct_code_flags(PyCodeObject *code);
+bool ct_is_library(PyFrameObject *frame); /* false: the program's, or no frame at all */
 uint32_t ct_site(PyFrameObject *frame);               /* 0: no room, or no frame */
 uint32_t ct_site_of(PyFrameObject *frame, PyCodeObject *code, int lasti);
 bool ct_sites_are_full(void);
@@ -282,6 +283,16 @@ void ct_push_held_slow(struct ct_thread *thread, struct ct_lock *lock);
 void ct_drop_held(struct ct_thread *thread, struct ct_lock *lock);
 /* CPU time and run-queue delay, read at most every 5 ms; else 0 and 0. */
 void ct_reading(struct ct_thread *thread, uint64_t now, struct ct_record *record);
+
+/* calls.c: what patches tell; all of it only while `ct_alive()` ------------------------------------------------------ */
+
+void ct_drop(void); /* counts a record that cannot be stored */
+void ct_emit(struct ct_record *record);                        /* of the current thread */
+void ct_call(struct ct_record *record, PyFrameObject *frame);  /* that began at `record->time` and ends now */
+uint32_t ct_begin_wait(struct ct_wait *wait, PyFrameObject *frame); /* a token; 0: the wait is not shown */
+/* Of the innermost wait; NULL: as when it began. May be called at any time. */
+void ct_end_wait(uint32_t token, uint8_t outcome, const uint64_t *other, const int64_t *value);
+void ct_exits(uint64_t time, int64_t value, uint8_t outcome);
 
 /* locks.c ------------------------------------------------------------------------------------------------------------ */
 

@@ -69,4 +69,14 @@ ct_collector_in(int was_in)
     }
 }
 
+static inline int
+ct_is_finalizing(void)
+{
+#if PY_VERSION_HEX >= 0x030D0000
+    return Py_IsFinalizing();
+#else
+    return _Py_IsFinalizing();
+#endif
+}
+
 #endif

@@ -239,13 +239,7 @@ static PyFrameObject *
 users_frame(void)
 {
     PyFrameObject *frame = PyEval_GetFrame();
-    if (frame == NULL) {
-        return NULL;
-    }
-    PyCodeObject *code = PyFrame_GetCode(frame);
-    int flags = ct_code_flags(code);
-    Py_DECREF(code);
-    return flags & CT_LIBRARY ? NULL : frame;
+    return ct_is_library(frame) ? NULL : frame;
 }
 
 static PyObject *

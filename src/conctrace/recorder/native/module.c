@@ -2,7 +2,7 @@
  *
  * All arguments are positional. There is one recorder in a process; the type holds no state of its own.
  */
-#include "core.h"
+#include "standins.h"
 
 #include <string.h>
 #include <errno.h>
@@ -70,16 +70,6 @@ recorder_init(PyObject *Py_UNUSED(self), PyObject *args, PyObject *Py_UNUSED(nam
     return failed;
 }
 
-/* Of a thread that cannot be told from others any more: it is ending, or there is no memory. */
-static PyObject *
-dropped(void)
-{
-    if (ct_recording()) {
-        ct_count(CT_LIVE_DROPPED, 1);
-    }
-    Py_RETURN_NONE;
-}
-
 /* Records ------------------------------------------------------------------------------------------------------------- */
 
 static PyObject *
@@ -90,7 +80,8 @@ emit(PyObject *Py_UNUSED(self), PyObject *const *args, Py_ssize_t count)
     }
     struct ct_thread *thread = ct_here();
     if (ct_unlikely(thread == NULL)) {
-        return dropped();
+        ct_drop();
+        Py_RETURN_NONE;
     }
     uint64_t words[8] = {0};
     bool odd = false;
@@ -122,28 +113,18 @@ call(PyObject *Py_UNUSED(self), PyObject *const *args, Py_ssize_t count)
     if (check_count("call", count, 3, 7) || !ct_alive()) {
         return done();
     }
-    uint64_t now = ct_now();
-    struct ct_thread *thread = ct_here();
-    if (thread == NULL) {
-        return dropped();
-    }
-    uint64_t began = word(args, count, 1, 0);
     struct ct_record record = {
         .kind = (uint8_t)word(args, count, 0, 0),
-        .time = began,
-        .duration = now - began,
-        .stack = ct_stack(frame_or_null(args[2])),
+        .time = word(args, count, 1, 0),
         .object = (uint32_t)word(args, count, 3, 0),
         .other = word(args, count, 4, 0),
         .value = (int64_t)word(args, count, 5, 0),
         .outcome = (uint8_t)word(args, count, 6, 0),
-        .thread = thread->index,
     };
-    if (PyErr_Occurred()) {
-        return NULL;
+    if (PyErr_Occurred() == NULL) {
+        ct_call(&record, frame_or_null(args[2]));
     }
-    ct_store(&record);
-    Py_RETURN_NONE;
+    return done();
 }
 
 static PyObject *
@@ -152,12 +133,7 @@ begin_wait(PyObject *Py_UNUSED(self), PyObject *const *args, Py_ssize_t count)
     if (check_count("begin_wait", count, 3, 5)) {
         return NULL;
     }
-    struct ct_thread *thread = ct_alive() ? ct_here() : NULL;
-    if (thread == NULL) {
-        return PyLong_FromLong(0);
-    }
     struct ct_wait wait = {
-        .since = ct_now(),
         .kind = (uint32_t)word(args, count, 0, 0),
         .thing = (uint32_t)word(args, count, 1, 0),
         .other = word(args, count, 3, 0),
@@ -166,8 +142,7 @@ begin_wait(PyObject *Py_UNUSED(self), PyObject *const *args, Py_ssize_t count)
     if (PyErr_Occurred()) {
         return NULL;
     }
-    wait.stack = ct_stack(frame_or_null(args[2]));
-    return PyLong_FromUnsignedLong(ct_wait_begins(thread, &wait) ? ct.epoch : 0);
+    return PyLong_FromUnsignedLong(ct_alive() ? ct_begin_wait(&wait, frame_or_null(args[2])) : 0);
 }
 
 static PyObject *
@@ -176,33 +151,15 @@ end_wait(PyObject *Py_UNUSED(self), PyObject *const *args, Py_ssize_t count)
     if (check_count("end_wait", count, 2, 4)) {
         return NULL;
     }
-    uint64_t now = ct_now();
-    uint64_t token = word(args, count, 0, 0);
-    if (!ct_alive() || token != ct.epoch) {
-        return done(); /* nothing was shown, or this is a child, forked in a signal's handler meanwhile */
+    bool has_other = count > 2 && args[2] != Py_None, has_value = count > 3 && args[3] != Py_None;
+    uint32_t token = (uint32_t)word(args, count, 0, 0);
+    uint8_t outcome = (uint8_t)word(args, count, 1, 0);
+    uint64_t other = has_other ? word(args, count, 2, 0) : 0;
+    int64_t value = has_value ? (int64_t)word(args, count, 3, 0) : 0;
+    if (PyErr_Occurred() == NULL) {
+        ct_end_wait(token, outcome, has_other ? &other : NULL, has_value ? &value : NULL);
     }
-    struct ct_thread *thread = ct_here();
-    if (thread == NULL || thread->waits_count == 0) {
-        return done();
-    }
-    struct ct_wait wait = ct_wait_ends(thread);
-    struct ct_record record = {
-        .kind = (uint8_t)wait.kind,
-        .time = wait.since,
-        .duration = now - wait.since,
-        .object = wait.thing,
-        .stack = wait.stack,
-        .outcome = (uint8_t)word(args, count, 1, 0),
-        .other = count > 2 && args[2] != Py_None ? word(args, count, 2, 0) : wait.other,
-        .value = count > 3 && args[3] != Py_None ? (int64_t)word(args, count, 3, 0) : wait.value,
-        .thread = thread->index,
-    };
-    if (PyErr_Occurred()) {
-        return NULL;
-    }
-    ct_reading(thread, now, &record);
-    ct_store(&record);
-    Py_RETURN_NONE;
+    return done();
 }
 
 /* Definitions ---------------------------------------------------------------------------------------------------------- */
@@ -365,30 +322,19 @@ switch_off(PyObject *Py_UNUSED(self), PyObject *reason)
     Py_RETURN_NONE;
 }
 
-/* An image that has recorded nothing else says it on its live page alone. */
 static PyObject *
 exits(PyObject *Py_UNUSED(self), PyObject *const *args, Py_ssize_t count)
 {
     if (check_count("exits", count, 3, 3)) {
         return NULL;
     }
-    struct ct_record record = {
-        .kind = CT_KIND_PROCESS_EXIT,
-        .time = word(args, count, 0, 0),
-        .value = (int64_t)word(args, count, 1, 0),
-        .outcome = (uint8_t)word(args, count, 2, 0),
-    };
-    if (PyErr_Occurred() || !ct_alive()) {
-        return done();
+    uint64_t time = word(args, count, 0, 0);
+    int64_t value = (int64_t)word(args, count, 1, 0);
+    uint8_t outcome = (uint8_t)word(args, count, 2, 0);
+    if (PyErr_Occurred() == NULL && ct_alive()) {
+        ct_exits(time, value, outcome);
     }
-    if (ct.segment.slots != NULL) {
-        struct ct_thread *thread = ct_here();
-        record.thread = thread == NULL ? 0 : thread->index;
-        ct_store(&record);
-    }
-    ct.live[CT_LIVE_EXIT_VALUE / 8] = (uint64_t)record.value + 1;
-    ct.live[CT_LIVE_ENDED / 8] = record.time;
-    Py_RETURN_NONE;
+    return done();
 }
 
 /* In a forked child this makes the live page, which says that it is there. */
@@ -419,6 +365,19 @@ static PyObject *
 new_rlock(PyObject *Py_UNUSED(self), PyObject *frame)
 {
     return make(frame, true);
+}
+
+static PyObject *
+stand_in(PyObject *Py_UNUSED(self), PyObject *const *args, Py_ssize_t count)
+{
+    if (check_count("stand_in", count, 3, 3)) {
+        return NULL;
+    }
+    if (!PyUnicode_Check(args[1])) {
+        PyErr_SetString(PyExc_TypeError, "not the name of a place");
+        return NULL;
+    }
+    return ct_stand_in(args[0], args[1], args[2]);
 }
 
 static PyObject *
@@ -466,6 +425,7 @@ static PyMethodDef recorder_methods[] = {
     METHOD("announce", announce, METH_NOARGS),
     METHOD("new_lock", new_lock, METH_O),
     METHOD("new_rlock", new_rlock, METH_O),
+    METHOD("stand_in", stand_in, METH_FASTCALL),
     {NULL, NULL, 0, NULL},
 };
 
@@ -497,8 +457,8 @@ module_exec(PyObject *module)
     }
     if (texts == NULL) { /* a second copy of the module shares all this with the first */
         PyObject *stdlib = PyImport_ImportModule("conctrace._stdlib");
-        if (stdlib == NULL || ct_sites_init(stdlib) || ct_locks_init(stdlib) || PyType_Ready(&recorder_type) ||
-            (texts = PyDict_New()) == NULL) {
+        if (stdlib == NULL || ct_sites_init(stdlib) || ct_locks_init(stdlib) || ct_stand_ins_init() ||
+            PyType_Ready(&recorder_type) || (texts = PyDict_New()) == NULL) {
             Py_XDECREF(stdlib);
             return -1;
         }

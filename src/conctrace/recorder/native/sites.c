@@ -164,6 +164,18 @@ ct_code_flags(PyCodeObject *code)
     return flags;
 }
 
+bool
+ct_is_library(PyFrameObject *frame)
+{
+    if (frame == NULL) {
+        return false;
+    }
+    PyCodeObject *code = PyFrame_GetCode(frame);
+    int flags = ct_code_flags(code);
+    Py_DECREF(code);
+    return flags & CT_LIBRARY;
+}
+
 /* Of a number of up to 64 bits. Not by the number's own str, which looks for signals. */
 static PyObject *
 digits(PyObject *number)

@@ -41,16 +41,6 @@ ct_free_thread(struct ct_thread *thread)
     free(thread);
 }
 
-static bool
-is_finalizing(void)
-{
-#if PY_VERSION_HEX >= 0x030D0000
-    return Py_IsFinalizing();
-#else
-    return _Py_IsFinalizing();
-#endif
-}
-
 /* The interpreter lets go of a thread's dict, in that very thread: it has ended; or this is a forked child, which has it no
  * more. */
 static void
@@ -65,7 +55,7 @@ thread_gone(PyObject *capsule)
         return; /* the interpreter finalizes */
     }
     record_end(thread);
-    if (thread != ct_this_thread && is_finalizing()) {
+    if (thread != ct_this_thread && ct_is_finalizing()) {
         return; /* a daemon thread: it may be in a wait of ours, without the GIL, and get the lock yet */
     }
     ct_close_cells(thread);
