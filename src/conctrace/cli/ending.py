@@ -78,6 +78,8 @@ class Ending:
         done = self._events.get("done")
         if self._gave_up:
             say(f"conctrace: not waiting any longer; the trace is being finished in {self._folder}")
+        elif done is None and not os.path.isdir(self._folder):
+            say(f"conctrace: the recording is lost: its folder was removed ({self._folder})")
         elif done is None:
             say(f"conctrace: the recording was interrupted; to see what there is: conctrace recover {self._folder}")
         else:

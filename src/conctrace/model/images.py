@@ -92,6 +92,19 @@ class Family:
         """The image of a process that was started at that time: the first one born since."""
         return next((image for image in self._by_pid.get(pid, ()) if image.born >= time), None)
 
+    def in_another_namespace(self, parent: Image, time: int) -> Image | None:
+        """A forked child that has another pid for itself than its parent has for it; the first one since."""
+        return next(
+            (
+                image
+                for image in self.in_order
+                if image.data.facts["parent_nonce"] == parent.key
+                and image.data.facts["pidns"] != parent.data.facts["pidns"]
+                and image.born >= time
+            ),
+            None,
+        )
+
     def successor(self, image: Image) -> Image | None:
         """The image that took its place by exec."""
         same = [other for other in self._by_pid[image.pid] if other.incarnation == image.incarnation]

@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from ..tracefile.reader import RawTrace
-    from .images import Family
+    from .images import Family, Image
+    from .rows import Row
 
 #: From so many holds on, the recorder's own time may show.
 _OFTEN = 1_000
@@ -66,11 +67,16 @@ def _unseen_children(family: Family) -> Iterator[Loss]:
     for image in family.in_order:
         for row in (*image.of(kinds.PROCESS_FORK), *image.of(kinds.PROCESS_START)):
             internal = row.outcome == kinds.INTERNAL.number
-            if row.value > 0 and not internal and family.first_after(row.value, row.time) is None:
+            if row.value > 0 and not internal and not _is_there(family, image, row):
                 yield Loss(
                     "not-seen", 1, f"process {row.value}, started by process {image.pid}, was not seen from inside.",
                     "unseen",
                 )  # fmt: skip
+
+
+def _is_there(family: Family, parent: Image, start: Row) -> bool:
+    found = family.first_after(start.value, start.time) or family.in_another_namespace(parent, start.time)
+    return found is not None
 
 
 def _open(processes: Iterable[Process]) -> Iterator[Loss]:

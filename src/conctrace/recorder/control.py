@@ -34,12 +34,12 @@ class Control:
         at = layout.CONTROL_UNDRAINED_OFFSET
         return bool(int.from_bytes(self._view[at : at + 8], "little") > self.per_session)
 
-    def collector_is_alive(self) -> bool:
-        """Whether somebody will ever read what we write; a system call or three, so not for each record.
+    def no_collector(self) -> str:
+        """Why nobody will ever read what we write, empty when somebody will; a system call or three, so not for each record.
 
         Raises OSError when that cannot be known right now: no descriptor is free, or no permission.
         """
         try:
-            return collector_is_alive(self._path)
-        except (FileNotFoundError, NotADirectoryError):  # the folder is gone: the session is over
-            return False
+            return "" if collector_is_alive(self._path) else "the collector is gone"
+        except (FileNotFoundError, NotADirectoryError):  # the session is over; or it is not, but we are in a chroot
+            return "the session's folder is gone or out of reach"

@@ -251,8 +251,8 @@ class Recorder(Shared):
             return False
         if not self._flags[layout.CONTROL_ON_OFFSET]:
             self.switch_off("the session is over")
-        elif not self._control.collector_is_alive():
-            self.switch_off("the collector is gone")
+        elif gone := self._control.no_collector():
+            self.switch_off(gone)
         elif self._undrained() < self._control.per_process and not self._control.session_is_full():
             return True
         else:

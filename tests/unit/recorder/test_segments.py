@@ -265,6 +265,15 @@ def fill_segment() -> None:
         emit(value)
 
 
+def test_when_the_folder_is_gone_it_switches_itself_off_and_names_no_other_cause(session: Session) -> None:
+    hidden = f"{session.folder}-hidden"
+    os.rename(session.folder, hidden)
+    fill_segment()
+    assert not running().alive
+    os.rename(hidden, session.folder)
+    assert session.image().off_reason == "the session's folder is gone or out of reach"
+
+
 def test_when_the_collector_is_gone_it_switches_itself_off_and_says_why(session: Session) -> None:
     session.collector_goes()
     fill_segment()

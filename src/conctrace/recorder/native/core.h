@@ -109,7 +109,7 @@ ct_core(void)
  * stays open, and no file is left behind when it fails. */
 void *ct_create_mapped(const char *path, size_t size);
 int ct_open_control(const char *folder);             /* -1 and errno */
-int ct_collector_is_alive(void);                     /* 1, 0, or -1: cannot be known right now */
+const char *ct_no_collector(bool *unknown);          /* why nobody will read what is written; NULL: somebody will, or it is unknown */
 int ct_live_page(uint64_t parent, uint32_t inherited_below); /* makes this image's; -1 and errno */
 _Atomic uint32_t *ct_wiped_on_fork_word(void);       /* NULL and errno */
 uint64_t ct_run_queue_ns(void);

@@ -138,17 +138,22 @@ ct_open_control(const char *folder)
     return 0;
 }
 
-int
-ct_collector_is_alive(void)
+const char *
+ct_no_collector(bool *unknown)
 {
+    *unknown = false;
     int file = open(control_path, O_RDWR | O_CLOEXEC);
-    if (file < 0) { /* the folder is gone: the session is over; else no descriptor is free, or no permission */
-        return errno == ENOENT || errno == ENOTDIR ? 0 : -1;
+    if (file < 0) {
+        if (errno == ENOENT || errno == ENOTDIR) { /* the session is over; or it is not, but we are in a chroot */
+            return "the session's folder is gone or out of reach";
+        }
+        *unknown = true; /* no descriptor is free, or no permission */
+        return NULL;
     }
     struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
-    int result = fcntl(file, F_OFD_GETLK, &lock);
+    *unknown = fcntl(file, F_OFD_GETLK, &lock) < 0;
     close(file);
-    return result < 0 ? -1 : lock.l_type != F_UNLCK;
+    return *unknown || lock.l_type != F_UNLCK ? NULL : "the collector is gone";
 }
 
 /* The live page ----------------------------------------------------------------------------------------------------- */

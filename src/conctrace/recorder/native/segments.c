@@ -97,12 +97,13 @@ may_grow(void)
         ct_switch_off("the session is over");
         return false;
     }
-    int alive = ct_collector_is_alive();
-    if (alive == 0) {
-        ct_switch_off("the collector is gone");
+    bool unknown;
+    const char *gone = ct_no_collector(&unknown);
+    if (gone != NULL) {
+        ct_switch_off(gone);
         return false;
     }
-    if (alive == 1 && undrained() < ct.cap_process && in_session <= ct.cap_session) {
+    if (!unknown && undrained() < ct.cap_process && in_session <= ct.cap_session) {
         return true;
     }
     ct.no_room_until = now + RETRY_NS;
