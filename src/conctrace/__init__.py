@@ -6,13 +6,14 @@
 
 from __future__ import annotations
 
-__all__ = ["__version__", "counter", "instant", "span", "traced"]
+__all__ = ["__version__", "counter", "instant", "span", "trace", "traced"]
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
     from ._version import __version__
+    from .inside import trace
     from .session.marks import counter, instant, span
     from .session.traced import traced
 
@@ -26,6 +27,8 @@ def __getattr__(name: str) -> Any:
         value = getattr(marks, name)
     elif name == "traced":
         from .session.traced import traced as value
+    elif name == "trace":
+        from .inside import trace as value
     elif name == "__version__":
         from ._version import __version__ as value
     else:

@@ -25,6 +25,8 @@ RLockType = _thread.RLock
 TIMEOUT_MAX = _thread.TIMEOUT_MAX
 
 getpid = os.getpid
+posix_spawn = os.posix_spawn
+waitpid = os.waitpid
 getppid = os.getppid
 
 monotonic_ns = time.monotonic_ns

@@ -1,4 +1,4 @@
-"""Errors that a user of the command line meets: one clear line each, exit status 2."""
+"""Errors that a user of the command line or of `conctrace.trace` meets: one clear line each; exit status 2 there."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ class ConctraceError(Exception):
 
 
 class UsageError(ConctraceError):
-    """The command line asks for something that cannot be."""
+    """The command line, or a call of `conctrace.trace`, asks for something that cannot be."""
 
 
 class TraceFileError(ConctraceError):

@@ -37,7 +37,7 @@ class Plan:
     """What was asked for: everything the collector, the writer and ``recover`` need to know of a run."""
 
     __slots__ = (
-        "code", "command", "conctrace", "cwd", "detail", "fallback_name", "host", "include", "outputs", "platform", "python",
+        "code", "command", "conctrace", "cwd", "detail", "fallback_name", "host", "include", "inside", "outputs", "platform", "python",
         "values", "wait_seconds", "waiter_pid", "wall_ns",
     )  # fmt: skip
 
@@ -59,6 +59,7 @@ class Plan:
         platform: str,
         conctrace: str,
         include: list[str],
+        inside: bool = False,
     ) -> None:
         #: what the user asked to run, as shown to people
         self.command = command
@@ -82,6 +83,8 @@ class Plan:
         self.conctrace = conctrace
         #: what a report may tell beyond the usual (`exporters.INCLUDES`)
         self.include = include
+        #: made by `conctrace.trace`: the main process is the one that asked, and it goes on when all is over
+        self.inside = inside
 
     def as_dict(self) -> dict[str, Any]:
         """The plan as JSON keeps it."""
@@ -102,6 +105,24 @@ def create(plan: Plan, root: str | None = None) -> str:
             f"cannot record to {root}: {error.strerror}; {settings.DIR_VARIABLE} names another folder for it"
         ) from error
     return folder
+
+
+def create_anywhere(plan: Plan) -> tuple[str, str]:
+    """The same; in the temp folder where the usual place cannot be written to, with a sentence that says so."""
+    try:
+        return create(plan), ""
+    except (SessionError, OSError) as error:
+        if os.environ.get(settings.DIR_VARIABLE):
+            # Chosen by the user, who had better know.
+            raise
+        root = root_in_temp()
+        return create(plan, root), f"{error}; using {root}"
+
+
+def root_in_temp() -> str:
+    """Where sessions are made when the usual place cannot be written to."""
+    # Python's own tempfile knows more places, and costs 15 ms to import.
+    return os.path.join(os.environ.get("TMPDIR") or "/tmp", f"conctrace-{os.geteuid()}")  # noqa: S108 (0700, and checked to be ours)
 
 
 def load(folder: str) -> Plan:

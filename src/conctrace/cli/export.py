@@ -6,7 +6,8 @@
 
 from __future__ import annotations
 
-from . import outputs, parsing
+from .. import outputs
+from . import parsing
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

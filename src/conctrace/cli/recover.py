@@ -10,9 +10,8 @@ from __future__ import annotations
 import os
 import time
 
-from .. import sessions
+from .. import outputs, sessions
 from ..errors import SessionError
-from . import outputs
 from .ending import say_failures, say_summary
 from .places import interrupted_sessions
 from .terminal import say

@@ -12,11 +12,11 @@ import signal
 import sys
 import time
 
-from .. import sessions, settings
+from .. import outputs, sessions, settings
 from .._version import __version__
 from ..collector import launch
 from ..events.layout import DETAILS
-from . import outputs, parsing, places, target, waiter
+from . import parsing, places, target, waiter
 from .ending import Ending
 from .terminal import say
 

@@ -45,8 +45,8 @@ class Collector:
         """The target runs, and this is its pid."""
         self._send({"command": "main_started", "pid": pid})
 
-    def main_ended(self, status: int, time_ns: int) -> None:
-        """The target was reaped: exit status 0 to 255 or minus a signal's number."""
+    def main_ended(self, status: int | None, time_ns: int) -> None:
+        """The target was reaped: exit status 0 to 255 or minus a signal's number; None: it goes on, untraced."""
         self._send({"command": "main_ended", "status": status, "time_ns": time_ns})
 
     def hurry(self) -> None:
@@ -87,7 +87,7 @@ def launch(folder: str) -> Collector:
     blocked = signal.pthread_sigmask(signal.SIG_BLOCK, GROUP_SIGNALS)
     pid = os.fork()
     if pid == 0:
-        _become_collector(folder, control, commands_out, results_in)
+        become_collector(folder, control, commands_out, results_in)
     signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
     # Said here, so that it stands there before the target runs.
     os.pwrite(control, pid.to_bytes(4, "little"), layout.CONTROL_COLLECTOR_OFFSET)
@@ -99,8 +99,8 @@ def launch(folder: str) -> Collector:
     return Collector(pid, commands_in, results_out)
 
 
-def _become_collector(folder: str, control: int, commands: int, results: int) -> NoReturn:
-    """The child's side of the fork: leaves the waiter's session and files behind, and never returns."""
+def become_collector(folder: str, control: int, commands: int, results: int) -> NoReturn:
+    """The collector's side of the fork: leaves the waiter's session and files behind, and never returns."""
     status = 1
     try:
         detach(keep=(control, commands, results))

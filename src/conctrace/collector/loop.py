@@ -135,7 +135,9 @@ class _Loop:
     def _finish(self) -> None:
         self._stage = ENDING
         still_open = [
-            image.nonce for image in self._drain.images.values() if not image.seen["dead"] and image.is_program
+            image.nonce
+            for image in self._drain.images.values()
+            if not image.seen["dead"] and image.is_program and not self._goes_on(image)
         ]
         self._channel.finish({"ended_ns": self._ended_ns, "open": still_open, "main_pid": self._main.get("pid")})
 
@@ -165,7 +167,7 @@ class _Loop:
         self._say_hooked(self._drain.images.values())
         self._channel.facts(form.MAIN, 0, self._main)
 
-    def _on_main_ended(self, status: int, time_ns: int) -> None:
+    def _on_main_ended(self, status: int | None, time_ns: int) -> None:
         self._main = {"pid": self._main.get("pid"), "status": status, "ended_ns": time_ns}
         self._channel.facts(form.MAIN, 0, self._main)
         wait = self._plan.wait_seconds
@@ -227,6 +229,9 @@ class _Loop:
 
     def _is_over(self, now: int) -> bool:
         """Whether the trace ends now. Asked after the folder was listed, so whoever died left nothing unseen."""
+        if self._plan.inside and not self._main_has_ended and self._main_life is not None and not self._main_lives():
+            # Killed inside of the block; children may still have the other end of the commands.
+            self._on_main_ended(None, now)
         if self._main_has_ended:
             return self._hurry or now >= self._deadline_ns or not self._anybody(now)
         if not self._waiter_gone:
@@ -234,10 +239,14 @@ class _Loop:
         return self._hurry or not (self._main_lives() or self._anybody(now))
 
     def _anybody(self, now: int) -> bool:
-        if any(image.is_program for image in self._drain.open()):
+        if any(image.is_program and not self._goes_on(image) for image in self._drain.open()):
             return True
         ended = self._main.get("ended_ns")
         return ended is not None and now - ended < ANNOUNCED_NS and self._is_somebody_announced()
+
+    def _goes_on(self, image: draining.Image) -> bool:
+        """Whether it is the process that traced itself, and has left the block: nobody waits for its end."""
+        return self._plan.inside and self._main_has_ended and image.facts["pid"] == self._main["pid"]
 
     def _is_somebody_announced(self) -> bool:
         """Whether a child lives of which a parent's record speaks, and which has not begun to record."""

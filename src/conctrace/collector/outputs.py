@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import Any
 
-    from ..model.trace import Trace
+    from ..model.trace import Range, Trace
     from ..sessions import Plan
 
 _TRACE = ".ctrace"
@@ -78,6 +78,8 @@ class _Outputs:
             self._write(output, lambda temporary: _copy(self._path, temporary))
         for output in others:
             self._export(output, trace)
+        for part in trace.ranges if trace is not None else ():
+            self._export_range(trace, part)
         if not self._saved and (self._result.failed or not self._result.written):
             self._save_trace()
         self._result.safe = self._saved or not self._result.failed
@@ -99,6 +101,20 @@ class _Outputs:
         content = self._guard(output, lambda: _exported(output, trace, frozenset(self._plan.include)))
         if content is not None:
             self._write(output, lambda temporary: write_file(temporary, content))
+
+    def _export_range(self, trace: Trace, part: Range) -> None:
+        """The files of a block of `conctrace.trace` inside of this run."""
+        from ..model.ranges import clip
+
+        end = trace.facts.end if part.end is None else part.end
+        clipped = self._guard(part.name, lambda: clip(trace, part.start, end, part.name))
+        for output in part.files:
+            if output.lower().endswith(_TRACE):
+                self._write(output, lambda temporary: _copy_part(self._path, temporary, part, end))
+            elif clipped is not None:
+                content = self._guard(output, lambda: _exported(output, clipped, frozenset(part.include)))  # noqa: B023
+                if content is not None:
+                    self._write(output, lambda temporary: write_file(temporary, content))  # noqa: B023
 
     def _write(self, output: str, fill: Callable[[str], Any]) -> None:
         """Writes one file where it should be, else in the fallback folder."""
@@ -175,6 +191,16 @@ def _copy(source: str, path: str) -> None:
     import shutil
 
     shutil.copyfile(source, path)
+
+
+def _copy_part(source: str, path: str, part: Range, end: int) -> None:
+    """The whole trace, and which part of it is asked for: whoever reads it shows that alone."""
+    from ..tracefile.writer import TraceWriter
+
+    _copy(source, path)
+    file = TraceWriter(path, resume_at=os.path.getsize(path))
+    file.write_part(part.name, part.start, end)
+    file.close()
 
 
 def write_file(path: str, content: bytes) -> None:

@@ -116,6 +116,11 @@ LIFE_BEGIN = EventKind(
 LIFE_END = EventKind(
     53, "life ends", "A traced coroutine or generator is over.",
     time="when", object="text: name", value="its number", outcome="error, cancelled (closed early), or none")
+RANGE_BEGIN = EventKind(
+    54, "range begins", "A block of conctrace.trace was entered in a process that was traced already.",
+    time="when", object="text: name", other="text: what is to be written, as JSON", value="its number")
+RANGE_END = EventKind(
+    55, "range ends", "The block was left.", time="when", object="text: name", value="its number")
 
 # The recorder about itself ---------------------------------------------------------------------------
 DEFINE = EventKind(
@@ -129,7 +134,7 @@ KINDS: tuple[EventKind, ...] = (
     CHILD_WAIT, CHILD_STATUS,
     THREAD_BEGIN, THREAD_END, THREAD_START, THREAD_JOIN, THREAD_ERROR,
     LOCK_WAIT, LOCK_HOLD,
-    SPAN, INSTANT, COUNTER, SPAN_BEGIN, LIFE_BEGIN, LIFE_END,
+    SPAN, INSTANT, COUNTER, SPAN_BEGIN, LIFE_BEGIN, LIFE_END, RANGE_BEGIN, RANGE_END,
     DEFINE, MORE,
 )  # fmt: skip
 

@@ -44,6 +44,7 @@ def summary(trace: Trace) -> dict[str, Any]:
         "status": trace.facts.status,
         "duration_ns": max(0, trace.facts.end - trace.facts.start),
         "complete": trace.facts.complete,
+        "inside": trace.facts.inside,
         "recorder": trace.facts.recorder,
         "native_missing": trace.facts.native_missing,
         "process_count": len(processes),
@@ -173,7 +174,7 @@ def _pieces(text: str, width: int) -> Iterator[str]:
 
 def _head(page: _Page, about: dict[str, Any]) -> None:
     name = words.short_command(tuple(about["command"])) or "the program"
-    status = words.run_status(about["status"])
+    status = words.run_status(about["status"], about["inside"])
     if not about["process_count"]:
         # When the program began and ended nobody has written down.
         page.say(f"conctrace: {name}: {status}; no process of it was recorded", 0, 4, "1")
@@ -195,7 +196,9 @@ def _processes(page: _Page, about: dict[str, Any]) -> None:
     labels = [f"{printable(process['name'])} {process['pid']}" for process in processes]
     wide = min(30, max(map(len, labels), default=0))
     for label, process in zip(labels, processes, strict=True):
-        good = process["how"] in ("replaced", "ended") or (process["how"] == "exited" and process["status"] == 0)
+        good = process["how"] in ("replaced", "ended", "left") or (
+            process["how"] == "exited" and process["status"] == 0
+        )
         line = f"{label:{wide}}  {words.duration(process['duration_ns']):>8}  {process['ending']}"
         if process["threads"] > 1:
             line += f", {process['threads']} threads"

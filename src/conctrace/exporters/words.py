@@ -62,13 +62,15 @@ def ending(end: End) -> str:
         return f"exit {end.status}"
     if end.how == "killed":
         return f"killed by {signal_name(end.signal)}" + (f" from {end.by}" if end.by else "")
-    return {"replaced": "replaced by exec", "open": "still running"}.get(end.how, "ended, status not seen")
+    return {"replaced": "replaced by exec", "left": "left the trace", "open": "still running"}.get(
+        end.how, "ended, status not seen"
+    )
 
 
-def run_status(status: int | None) -> str:
-    """The main process's status as a phrase."""
+def run_status(status: int | None, inside: bool = False) -> str:
+    """The main process's status as a phrase; one that traced itself went on."""
     if status is None:
-        return "status not known"
+        return "traced from inside" if inside else "status not known"
     return f"exit {status}" if status >= 0 else f"killed by {signal_name(-status)}"
 
 

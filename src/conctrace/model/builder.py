@@ -15,6 +15,7 @@ from .holds import HoldIndex, build_holds, let_through
 from .images import Family, Image
 from .losses import build_losses
 from .processes import build_processes
+from .ranges import build_ranges, clip, range_span
 from .threads import build_threads
 from .trace import (
     Facts,
@@ -40,7 +41,12 @@ if TYPE_CHECKING:
 
 
 def build(raw: RawTrace) -> Trace:
-    """The run that `raw` recorded."""
+    """The run that `raw` recorded, or the part of it that its file was made for."""
+    whole = _build(raw)
+    return clip(whole, raw.part["start"], raw.part["end"], raw.part["name"]) if raw.part else whole
+
+
+def _build(raw: RawTrace) -> Trace:
     family = Family(raw)
     images = family.in_order
     processes = build_processes(raw, family)
@@ -62,7 +68,9 @@ def build(raw: RawTrace) -> Trace:
         HoldIndex(holds, {key: ends for image in images for key, ends in let_through(image).items()}),
     )
     waits = sorted((wait for image in images for wait in build_waits(world, image)), key=lambda wait: wait.start)
-    spans = marks.set_apart((span for image in images for span in marks.build_spans(image, objects)), waits)
+    ranges = tuple(found for image in images for found in build_ranges(image))
+    found_spans = [span for image in images for span in marks.build_spans(image, objects)]
+    spans = marks.set_apart([*found_spans, *map(range_span, ranges)], waits)
     processes = {key: _with_doing(process, threads, waits, holds, spans, objects) for key, process in processes.items()}
     instants = [
         instant for image in images
@@ -84,6 +92,7 @@ def build(raw: RawTrace) -> Trace:
         arrows=sorted(arrows, key=lambda arrow: arrow.source_time),
         totals=totals,
         losses=build_losses(raw, family, processes, objects, totals),
+        ranges=ranges,
     )  # fmt: skip
 
 
@@ -168,4 +177,5 @@ def _facts(raw: RawTrace, family: Family, processes: Mapping[ProcessKey, Process
         recorder=" and ".join(sorted(recorders)) or "none", python=str(plan.get("python", "")),
         platform=str(plan.get("platform", "")), complete=raw.complete and raw.cut is None,
         native_missing="python" in recorders and plan.get("recorder_asked", "python") != "python",
+        inside=bool(plan.get("inside")),
     )  # fmt: skip

@@ -144,13 +144,18 @@ def build_instants(
 
 
 def end_words(end: End) -> str:
-    """``exit 0``, ``killed by SIGTERM from MainProcess``, ``ended, status not seen``, ``still running``."""
+    """``exit 0``, ``killed by SIGTERM from MainProcess``, ``ended, status not seen``, …"""
     if end.how == "exited":
         return f"exit {end.status}"
     if end.how == "killed":
         sender = f" from {end.by}" if end.by else ""
         return f"killed by {signal_name(end.signal or 0)}{sender}"
-    return {"ended": "ended, status not seen", "open": "still running", "replaced": "replaced by exec"}[end.how]
+    return {
+        "ended": "ended, status not seen",
+        "left": "left the trace",
+        "open": "still running",
+        "replaced": "replaced by exec",
+    }[end.how]
 
 
 def build_counters(image: Image) -> list[Counter]:

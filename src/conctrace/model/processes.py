@@ -143,8 +143,12 @@ def _end(family: Family, image: Image, reaped: Reaped, names: dict[ProcessKey, s
         return End("replaced", max(image.last, min(successor.born, *reaped.over_by, successor.born)))
     said = _said_status(image)
     seen = image.data.seen
-    if reaped.status is None and not reaped.over_by and not seen.get("dead"):
-        return End("open", None)
+    if reaped.status is None and not reaped.over_by:
+        left = image.data.counters.get("off_time", 0)
+        if left and not image.data.off_reason:
+            return End("left", max(image.last, left))
+        if not seen.get("dead"):
+            return End("open", None)
     time = max(image.last, min((*reaped.over_by, *filter(None, [seen.get("died_ns")])), default=image.last))
     status = reaped.status if reaped.status is not None else said
     if status is None:

@@ -19,11 +19,15 @@ def build_threads(image: Image, process: Process) -> dict[ThreadKey, Thread]:
     counted = {row["thread"] for row in image.data.totals} | {int(fields[1]) for fields in image.data.flushed_totals}
     shown = {entry["thread"] for entry in image.data.threads}
     indexes = sorted({0} | recorded | counted | shown)
-    threads = (_thread(image, process, index, begins.get(index)) for index in indexes)
+    first: dict[int, int] = {}
+    for rows in image.rows.values():
+        for row in rows:
+            first[row.thread] = min(row.time, first.get(row.thread, row.time))
+    threads = (_thread(image, process, index, begins.get(index), first.get(index)) for index in indexes)
     return {thread.key: thread for thread in threads}
 
 
-def _thread(image: Image, process: Process, index: int, begin: Row | None) -> Thread:
+def _thread(image: Image, process: Process, index: int, begin: Row | None, first: int | None) -> Thread:
     fields = image.define.own(kinds.THREAD, index + 1)
     number = int(fields[3]) if fields else 0
     thing = image.define.fields(kinds.OBJECT, number) if number else ()
@@ -37,7 +41,7 @@ def _thread(image: Image, process: Process, index: int, begin: Row | None) -> Th
         # Linux: a main thread's id is its process's.
         native_id=int(fields[1]) if fields else 0 if index else image.pid,
         daemon=bool(fields) and fields[2] == "1",
-        start=begin.time if begin else image.born,
+        start=_start(image, begin, first),
         end=_end(image, process, index),
         is_main=index == 0,
         target=process.target if index == 0 else thing[3] if thing else "",
@@ -47,6 +51,15 @@ def _thread(image: Image, process: Process, index: int, begin: Row | None) -> Th
         error=image.define.text(error.other) if error else None,
         error_stack=image.define.stack(error.stack) if error else (),
     )
+
+
+def _start(image: Image, begin: Row | None, first: int | None) -> int:
+    """When it was first seen. One that nobody announced is met at its first record, which may tell of a moment before."""
+    if begin is None:
+        return image.born
+    if begin.outcome != kinds.NOT_FROM_START.number or first is None:
+        return begin.time
+    return max(image.born, min(begin.time, first))
 
 
 def _end(image: Image, process: Process, index: int) -> int | None:

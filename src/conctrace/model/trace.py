@@ -43,7 +43,8 @@ class End(NamedTuple):
     """How a process ended.
 
     `how` is one of ``exited`` (status known), ``killed`` (by `signal`), ``ended`` (gone, status not seen),
-    ``replaced`` (by exec), ``open`` (still running when the trace ended).
+    ``replaced`` (by exec), ``left`` (it left the block of `conctrace.trace` and went on untraced), ``open`` (still
+    running when the trace ended).
     """
 
     how: str
@@ -159,6 +160,8 @@ class Wait(NamedTuple):
     cpu_ns: int | None = None
     runq_ns: int | None = None
     core: int | None = None
+    #: True when it began before the part of the run that is shown
+    clipped: bool = False
 
 
 class Hold(NamedTuple):
@@ -175,6 +178,8 @@ class Hold(NamedTuple):
     released_by: ThreadKey | None = None
     contended: bool = False
     core: int | None = None
+    #: True when it began before the part of the run that is shown
+    clipped: bool = False
 
 
 class Span(NamedTuple):
@@ -193,6 +198,8 @@ class Span(NamedTuple):
     core: int | None = None
     #: error, cancelled, or ""
     outcome: str = ""
+    #: True when it began before the part of the run that is shown
+    clipped: bool = False
     #: "" when it nests with the rest of its thread. Else it is drawn apart: ``life`` (of a coroutine or generator,
     #: whose steps nest), ``crossing`` (a span in a coroutine that was suspended inside it)
     apart: str = ""
@@ -248,6 +255,20 @@ class Totals(NamedTuple):
     failed: int
 
 
+class Range(NamedTuple):
+    """A part of the run that files of its own were asked for: a block of `conctrace.trace` inside of a trace."""
+
+    thread: ThreadKey
+    start: Nanoseconds
+    #: None: never left
+    end: Nanoseconds | None
+    name: str
+    #: absolute paths
+    files: tuple[str, ...]
+    #: what its report may tell beyond the usual (`exporters.INCLUDES`)
+    include: tuple[str, ...] = ()
+
+
 class Loss(NamedTuple):
     """Something the trace does not show: how much, and a sentence about it."""
 
@@ -282,6 +303,10 @@ class Facts(NamedTuple):
     complete: bool
     #: True when the Python recorder ran and nobody had asked for it: there is no native one
     native_missing: bool = False
+    #: True when the program traced itself
+    inside: bool = False
+    #: name of the range that this trace was cut to, or ""
+    part: str = ""
 
 
 class Trace(NamedTuple):
@@ -299,3 +324,4 @@ class Trace(NamedTuple):
     arrows: list[Arrow]
     totals: list[Totals]
     losses: list[Loss]
+    ranges: tuple[Range, ...] = ()

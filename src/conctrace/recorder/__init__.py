@@ -25,6 +25,14 @@ def start(folder: str, role: int = 0) -> Interface:
     return current
 
 
+def stop() -> None:
+    """Record no more in this process; `start` may begin another session."""
+    global current
+    running, current = current, None
+    if running is not None:
+        running.stop()
+
+
 def _chosen() -> Callable[[str, int], Interface]:
     """The native one where it is there, unless the other is asked for; raises OSError in a sub-interpreter."""
     if recorder_choice() != "python":

@@ -130,7 +130,7 @@ class _Traced:
 
     __slots__ = (
         "__weakref__", "_ct_cell", "_ct_cells", "_ct_epoch", "_ct_free", "_ct_made_at", "_ct_number", "_ct_raw",
-        "_ct_released", "_ct_state", "_ct_tries", "_ct_try", "_ct_unrecorded", "_ct_waiters", "_ct_wanted",
+        "_ct_released", "_ct_session", "_ct_state", "_ct_tries", "_ct_try", "_ct_unrecorded", "_ct_waiters", "_ct_wanted",
         "ct_held_since", "ct_held_word",
     )  # fmt: skip
 
@@ -158,6 +158,7 @@ class _Traced:
         self._ct_epoch = 0  # of the image in which it is defined
         self._ct_made_at = 0
         self._ct_number = _recorder.number()
+        self._ct_session = _recorder.session
         if _recorder.alive:
             self._ct_made_at = _recorder.sites.site(frame)
 
@@ -251,6 +252,12 @@ class _Traced:
                 raise
 
     def _ct_cell_of(self, state: ThreadState, frame: FrameType) -> Cell:
+        if self._ct_session != _recorder.session:
+            # Made in an earlier session, whose numbers mean nothing in this one.
+            self._ct_session = _recorder.session
+            self._ct_number = _recorder.number()
+            self._ct_made_at = 0
+            self._ct_unrecorded = None
         key = (self._ct_number, id(frame.f_code), frame.f_lasti)
         return state.cells.get(key) or self._ct_new_cell(state, key, frame)
 

@@ -58,12 +58,16 @@ _MORE = kinds.MORE.number
 _ENTRY_SIZES = {"threads": layout.THREAD_ENTRY_SIZE, "totals": layout.TOTALS_ENTRY_SIZE}
 
 
+#: The last epoch of this process.
+_epochs = [0]
+
+
 class Recorder(Shared):
     """Everything that patches may call (`shared.Interface`). One per process; `alive` says whether it (still) records."""
 
     __slots__ = (
         "_control", "_flags", "_folder", "_next_number", "_next_thread", "_no_room_until",
-        "_objects", "_segment", "_skipped", "_tables", "_texts", "_texts_size", "_waiting_segments", "epoch", "live", "local", "sites", "wipe",
+        "_objects", "_segment", "_skipped", "_tables", "_texts", "_texts_size", "_waiting_segments", "epoch", "live", "local", "session", "sites", "wipe",
     )  # fmt: skip
 
     name = "python"
@@ -77,8 +81,8 @@ class Recorder(Shared):
         #: wipe[0] is 1 while recording, 0 in a forked child that has not noticed yet, else 2
         self.wipe: Any = memoryview(wiped_on_fork_page()).cast("B")
         self._next_number = 1
-        #: counts the images of this process, so that what belongs to an earlier one is known
-        self.epoch = 0
+        #: counts the images of this process, over all its sessions, so that what belongs to an earlier one is known
+        self.epoch = self.session = _epochs[0]
         self._objects: dict[int, Any] = {}
         self._start_image(0, 1, role)
         use_recorder(self)
@@ -86,7 +90,7 @@ class Recorder(Shared):
     # Images ------------------------------------------------------------------------------------------------
 
     def _start_image(self, parent_nonce: int, inherited_below: int, role: int) -> None:
-        self.epoch += 1
+        _epochs[0] = self.epoch = _epochs[0] + 1
         self.live = LivePage(self._folder, parent_nonce, inherited_below, role)
         self._segment: Segment | None = None
         self._no_room_until = 0
@@ -127,6 +131,12 @@ class Recorder(Shared):
         if self.wipe[0] == _RECORDING:
             self.live.note_off(reason)
             self.wipe[0] = _OFF
+
+    def stop(self) -> None:
+        """Record no more in this process nor in what it forks from now on; `recorder.start` begins another session."""
+        self.switch_off("")
+        self.wipe = b"\x02"  # which no fork wipes
+        use_recorder(self)
 
     def count(self, counter: str, by: int = 1, /) -> None:
         """Count something that could not be recorded (`layout.LIVE_COUNTERS`)."""
@@ -311,7 +321,7 @@ class Recorder(Shared):
     def _meet_thread(self) -> ThreadState:
         index = self._next_thread
         first = index == 0
-        outcome = 0 if first and self.epoch > 1 else kinds.NOT_FROM_START.number
+        outcome = 0 if first and self.epoch > self.session + 1 else kinds.NOT_FROM_START.number
         return self._announce(*self._thread_facts(), 0 if first else outcome)
 
     def meet(self) -> None:

@@ -105,6 +105,9 @@ if TYPE_CHECKING:
         def switch_off(self, reason: str, /) -> None:
             """Stop recording for good in this image; the program goes on. The first reason stays."""
 
+        def stop(self) -> None:
+            """Record no more in this process nor in what it forks from now on; `recorder.start` begins another session."""
+
         def failed(self, error: BaseException, /) -> bool:
             """What to do about an exception that came out of our code: True to swallow it, False to let it pass."""
 

@@ -43,7 +43,19 @@ NAMES = 6
 #: The last block: the trace is complete.
 END = 7
 
-KINDS = {PLAN: "plan", IMAGE: "image", RECORDS: "records", FINAL: "final", MAIN: "main", NAMES: "names", END: "end"}
+#: Only a part of what follows the head is asked for: its name, start and end. May stand behind the last block.
+PART = 8
+
+KINDS = {
+    PLAN: "plan",
+    IMAGE: "image",
+    RECORDS: "records",
+    FINAL: "final",
+    MAIN: "main",
+    NAMES: "names",
+    END: "end",
+    PART: "part",
+}
 
 #: No block is larger than this before compression; a header that says so is garbled.
 LARGEST_PAYLOAD = 1 << 30

@@ -79,6 +79,7 @@ class RawTrace:
         cut: str | None,
         ended_ns: int | None,
         schema: int,
+        part: dict[str, Any] | None = None,
     ) -> None:
         self.plan = plan
         #: pid, status and ended_ns of the main process, as far as they are known
@@ -91,6 +92,8 @@ class RawTrace:
         self.cut = cut
         self.ended_ns = ended_ns
         self.schema = schema
+        #: name, start and end of the part of the run that the file is about; None: all of it
+        self.part = part
 
 
 class Block:
@@ -190,11 +193,16 @@ class _Gathered:
         self.main: dict[str, Any] = {}
         self.names: dict[str, str] = {}
         self.ended: dict[str, Any] | None = None
+        self.part: dict[str, Any] | None = None
         self.images: dict[int, ImageData] = {}
         #: nonce → segment → (first slot, rows)
         self.pieces: dict[int, dict[int, list[tuple[int, bytes]]]] = {}
 
     def add(self, block: Block) -> None:
+        if block.kind == form.PART:
+            part = block.facts()
+            self.part = {"name": str(part["name"]), "start": int(part["start"]), "end": int(part["end"])}
+            return
         if self.ended is not None:
             # Recovered after it was complete: what follows is only of use when it ends well itself.
             self.ended = None
@@ -218,7 +226,7 @@ class _Gathered:
         complete = cut is None and not ended.get("recovered", False)
         return RawTrace(
             plan=self.plan, main=self.main, images=self.images, names=self.names, complete=complete, cut=cut,
-            ended_ns=ended.get("ended_ns"), schema=schema,
+            ended_ns=ended.get("ended_ns"), schema=schema, part=self.part,
         )  # fmt: skip
 
     def _take_plan(self, _nonce: int, facts: dict[str, Any]) -> None:

@@ -45,6 +45,10 @@ class TraceWriter:
         raw = json.dumps(facts, separators=(",", ":")).encode()
         self._write_block(kind, nonce, zlib.compress(raw, 1), len(raw))
 
+    def write_part(self, name: str, start: int, end: int) -> None:
+        """Appends to a whole trace that only a part of it is asked for."""
+        self.write_facts(form.PART, 0, {"name": name, "start": start, "end": end})
+
     def close(self) -> None:
         """Closes the file; whether it is complete is for its last block to say."""
         os.close(self._descriptor)

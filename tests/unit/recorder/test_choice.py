@@ -99,7 +99,7 @@ def test_each_recorder_has_the_whole_interface(session: Session) -> None:
     del session
     recorder = recorders.current
     shared = [name for name in vars(python.Recorder) if not name.startswith("_")]
-    of_the_twin = {"local", "live", "sites", "wipe", "store", "state", "reopen_in_child", "take_entry", "give_entry",
+    of_the_twin = {"local", "live", "session", "sites", "wipe", "store", "state", "reopen_in_child", "take_entry", "give_entry",
                    "thread_gone"}  # fmt: skip
     missing = [name for name in shared if name not in of_the_twin and not hasattr(recorder, name)]
     assert missing == []

@@ -247,7 +247,7 @@ class _Export:
         """
         cause = wait.cause
         key = (
-            wait.thread, id(wait.stack), wait.object, wait.holder, id(wait.holder_site), wait.outcome, wait.end is None,
+            wait.thread, id(wait.stack), wait.object, wait.holder, id(wait.holder_site), wait.outcome, wait.end is None, wait.clipped,
             None if cause is None else (cause.thread, id(cause.site)),
         )  # fmt: skip
         found = self._texts.get(key)
@@ -264,6 +264,7 @@ class _Export:
             args["woken_by"] = words.thread_label(self.trace, wait.cause.thread)
             args["woken_at"] = words.place(wait.cause.site)
         args["outcome"] = wait.outcome or self._open_outcome(wait)
+        args["clipped"] = _clipped(wait)
         return args
 
     def _open_outcome(self, what: Wait | Span) -> str:
@@ -271,7 +272,11 @@ class _Export:
         return "killed" if killed else ""
 
     def _span_args(self, span: Span) -> str:
-        args = {**self._where(span.stack, span.object), "outcome": span.outcome or self._open_outcome(span)}
+        args = {
+            **self._where(span.stack, span.object),
+            "outcome": span.outcome or self._open_outcome(span),
+            "clipped": _clipped(span),
+        }
         return chrome.both(chrome.words(_with_own(args, span.args)), chrome.numbers(core=span.core))
 
     def _where(self, stack: Stack, key: ObjectKey | None) -> dict[str, str | int]:
@@ -338,7 +343,7 @@ class _Export:
 
     def _hold_args(self, hold: Hold) -> str:
         key = (
-            hold.thread, id(hold.site), id(hold.release_site), hold.released_by, hold.contended, hold.end is None,
+            hold.thread, id(hold.site), id(hold.release_site), hold.released_by, hold.contended, hold.end is None, hold.clipped,
         )  # fmt: skip
         found = self._texts.get(key)
         if found is None:
@@ -352,6 +357,7 @@ class _Export:
             "released_by": words.thread_name(self.trace, hold.released_by, hold.thread) if hold.released_by else "",
             "contended": "yes" if hold.contended else "",
             "outcome": "never released" if hold.end is None else "",
+            "clipped": _clipped(hold),
         }
 
     # Counters and arrows ---------------------------------------------------------------------------------
@@ -387,6 +393,10 @@ class _Export:
             yield from chrome.arrow(
                 drawn.number, drawn.arrow.name, source, drawn.source_time, target, drawn.target_time
             )
+
+
+def _clipped(piece: Wait | Hold | Span) -> str:
+    return "began before" if piece.clipped else ""
 
 
 def _life_name(trace: Trace, process: Process) -> str:

@@ -173,7 +173,7 @@ class _Maker:
         return Page(
             name=words.short_command(facts.command) or "a program",
             facts=self.facts(),
-            verdict=words.run_status(facts.status),
+            verdict=words.run_status(facts.status, facts.inside),
             tone="good" if facts.status == 0 else "bad" if facts.status is not None else "open",
             counts=", ".join(counts),
             complete=facts.complete,

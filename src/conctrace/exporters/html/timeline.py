@@ -318,4 +318,6 @@ def _fit(label: str) -> str:
 
 
 def _tone(process: Process) -> str:
-    return {"killed": "bad", "open": "open"}.get(process.end.how, "bad" if process.end.status else "good")
+    return {"killed": "bad", "open": "open", "left": "good"}.get(
+        process.end.how, "bad" if process.end.status else "good"
+    )

@@ -125,6 +125,7 @@ ct_count(unsigned offset, uint64_t by)
 int ct_start(const char *folder, uint32_t role, const char *command, size_t command_size); /* -1 and errno */
 bool ct_reopen_in_child(void);
 void ct_switch_off(const char *reason);
+void ct_stop(void);
 
 /* Whether this process records; after a fork this makes the child an image of its own. */
 static inline bool

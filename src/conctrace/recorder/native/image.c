@@ -12,7 +12,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-/* Until the first session begins. */
+/* Until the first session begins, and between two. */
 static _Atomic uint32_t never_on = CT_OFF;
 
 struct ct_state ct = {.wipe = &never_on};
@@ -54,12 +54,9 @@ ct_start(const char *folder, uint32_t role, const char *command, size_t command_
         errno = ENAMETOOLONG;
         return -1;
     }
-    if (ct.wipe == &never_on) {
-        _Atomic uint32_t *word = ct_wiped_on_fork_word();
-        if (word == NULL) {
-            return -1;
-        }
-        ct.wipe = word;
+    static _Atomic uint32_t *word;
+    if (word == NULL && (word = ct_wiped_on_fork_word()) == NULL) {
+        return -1;
     }
     char *copy = malloc(command_size + 1);
     if (copy == NULL) {
@@ -69,7 +66,8 @@ ct_start(const char *folder, uint32_t role, const char *command, size_t command_
     free(ct.command);
     ct.command = copy;
     ct.command_size = command_size;
-    set_word(CT_OFF);
+    atomic_store(word, CT_OFF);
+    ct.wipe = word;
     if (ct.control != NULL) {
         munmap(ct.control, CT_PAGE);
         ct.control = NULL;
@@ -100,6 +98,14 @@ ct_reopen_in_child(void)
     set_word(CT_OFF); /* until it is whole; and if it fails (no permission any more, no room) this child is not seen from inside */
     ct.forks++;
     return ct.control != NULL && start_image(ct.nonce, ct.next_number) == 0; /* NULL: a second session could not begin */
+}
+
+/* The session is over for this process and for what it forks from now on: no fork wipes the word that says so. */
+void
+ct_stop(void)
+{
+    ct_switch_off("");
+    ct.wipe = &never_on;
 }
 
 void

@@ -313,6 +313,13 @@ count_(PyObject *Py_UNUSED(self), PyObject *const *args, Py_ssize_t count)
 }
 
 static PyObject *
+stop(PyObject *Py_UNUSED(self), PyObject *Py_UNUSED(none))
+{
+    ct_stop();
+    Py_RETURN_NONE;
+}
+
+static PyObject *
 switch_off(PyObject *Py_UNUSED(self), PyObject *reason)
 {
     PyObject *owner;
@@ -421,6 +428,7 @@ static PyMethodDef recorder_methods[] = {
     METHOD("thread_ends", thread_ends, METH_FASTCALL),
     METHOD("count", count_, METH_FASTCALL),
     METHOD("switch_off", switch_off, METH_O),
+    METHOD("stop", stop, METH_NOARGS),
     METHOD("exits", exits, METH_FASTCALL),
     METHOD("announce", announce, METH_NOARGS),
     METHOD("new_lock", new_lock, METH_O),

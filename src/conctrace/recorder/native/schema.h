@@ -50,6 +50,8 @@ _Static_assert(sizeof(struct ct_record) == 64, "a record has 64 bytes");
 #define CT_KIND_SPAN_BEGIN 51
 #define CT_KIND_LIFE_BEGIN 52
 #define CT_KIND_LIFE_END 53
+#define CT_KIND_RANGE_BEGIN 54
+#define CT_KIND_RANGE_END 55
 #define CT_KIND_DEFINE 240
 #define CT_KIND_MORE 241
 

@@ -10,10 +10,10 @@ import errno
 import os
 import stat
 
-from .. import exporters
-from ..errors import UsageError
+from . import exporters
+from .errors import UsageError
 
-#: Written by `run` when no ``-o`` says otherwise.
+#: Written when nothing else is asked for.
 DEFAULT_EXTENSIONS = (".ctrace", ".trace.json", ".report.html")
 
 
@@ -22,21 +22,21 @@ class NotWritableError(UsageError):
 
 
 def asked_for(paths: list[str], *, inputs: tuple[str, ...] = ()) -> list[str]:
-    """The absolute paths of the files named by ``-o``; UsageError when one of them cannot be written."""
+    """The absolute paths of the files named; UsageError when one of them cannot be written."""
     seen: dict[str, str] = {}
     for path in paths:
         check(path)
         real = os.path.realpath(path)
         if real in seen:
-            raise UsageError(f"-o {path}: already named as -o {seen[real]}")
+            raise UsageError(f"{path}: already named as {seen[real]}")
         if real in map(os.path.realpath, inputs):
-            raise UsageError(f"-o {path}: this is the trace to read from")
+            raise UsageError(f"{path}: this is the trace to read from")
         seen[real] = path
     return [os.path.abspath(path) for path in paths]
 
 
 def by_default(name: str) -> tuple[list[str], str | None]:
-    """The files of a run without ``-o``, and the folder they go to when it is not the current one."""
+    """The files of a run that names none, and the folder they go to when it is not the current one."""
     try:
         return asked_for([name + extension for extension in DEFAULT_EXTENSIONS]), None
     except NotWritableError:
@@ -69,9 +69,7 @@ def _check_replaceable(path: str, found: os.stat_result, kind: exporters.Format)
     except OSError as error:
         raise UsageError(f"{path} is there already, and cannot be read: {error.strerror}") from error
     if not kind.may_overwrite(head):
-        raise UsageError(
-            f"{path} is there already, and was not written by conctrace: remove it, or name another with -o"
-        )
+        raise UsageError(f"{path} is there already, and was not written by conctrace: remove it, or name another file")
 
 
 def _check_folder(path: str, folder: str) -> None:
