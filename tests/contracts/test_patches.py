@@ -17,6 +17,7 @@ import os
 import pickle
 import re
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -74,7 +75,7 @@ def find_replaced() -> dict[str, tuple[Any, str]]:
     install_all(patches)
     after = attributes()
     patches.undo()
-    changed = [place for place, value in after.items() if before.get(place) is not value]
+    changed = [place for place, value in after.items() if place in before and before[place] is not value]
     return {f"{owner.__name__}.{name}": (owner, name) for owner, name in changed}
 
 
@@ -107,8 +108,17 @@ def both(name: str, patches: PatchSet) -> tuple[Any, Any]:
 
 def test_the_patches_replace_what_they_are_known_to_replace() -> None:
     expected = {"os.fork", "os._exit", "os.waitpid", "_thread.allocate_lock", "threading.Lock", "threading.RLock",
-                "Thread.start", "Thread.join", "BaseProcess.start", "BaseProcess.join"}  # fmt: skip
+                "Thread.start", "Thread.join", "BaseProcess.start", "BaseProcess.join", "Popen.wait", "os.execv"}  # fmt: skip
     assert expected <= set(REPLACED)
+
+
+def test_they_add_nothing_but_what_is_known() -> None:
+    before = attributes()
+    patches = PatchSet()
+    install_all(patches)
+    added = {f"{owner.__name__}.{name}" for owner, name in attributes().keys() - before.keys()}
+    patches.undo()
+    assert added == {"Popen._closed_child_pipe_fds"}
 
 
 def test_undo_puts_every_attribute_back_exactly() -> None:
@@ -317,6 +327,28 @@ def waited(name: str, *arguments: int) -> str:
     return str(list(result)[1:2]) if name != "waitid" else f"{result.si_status} {result.si_code}"
 
 
+def popen(act: str) -> str:
+    child = subprocess.Popen(["/bin/cat"], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    if act == "send_signal":
+        child.terminate()
+    if act == "wait":
+        try:
+            child.wait(0.01)
+        except subprocess.TimeoutExpired as late:
+            return f"{late} {child.communicate(b'x')} {child.wait()}"
+    return f"{child.communicate(b'said')} {child.returncode}"
+
+
+def spawned(function: str) -> int:
+    return os.waitstatus_to_exitcode(os.waitpid(getattr(os, function)("/bin/sh", ["sh", "-c", "exit 4"], {}), 0)[1])
+
+
+def exec_fails(call: Callable[[], Any]) -> str:
+    with pytest.raises(FileNotFoundError) as failed:
+        call()
+    return str(failed.value)
+
+
 #: How to call each, so that the result can be compared.
 CALLS: dict[str, Callable[[], Any]] = {
     "os.fork": lambda: fork(lambda: os._exit(3)),
@@ -342,6 +374,14 @@ CALLS: dict[str, Callable[[], Any]] = {
     "BaseProcess.terminate": lambda: process("terminate"),
     "BaseProcess.kill": lambda: process("kill"),
     "BaseProcess._bootstrap": lambda: process("start"),
+    "os.posix_spawn": lambda: spawned("posix_spawn"),
+    "os.posix_spawnp": lambda: spawned("posix_spawnp"),
+    "os.system": lambda: os.system("exit 3"),
+    "os.execv": lambda: (fork(lambda: os.execv("/bin/true", ["true"])), exec_fails(lambda: os.execv("/not", ["x"]))),
+    "os.execve": lambda: exec_fails(lambda: os.execve("/not/there", ["x"], {})),
+    "Popen.wait": lambda: popen("wait"),
+    "Popen.communicate": lambda: popen("communicate"),
+    "Popen.send_signal": lambda: popen("send_signal"),
 }
 #: These say nothing before they are used, or speak from another process.
 _SILENT_HERE = {"os._exit", "BaseProcess._bootstrap"}

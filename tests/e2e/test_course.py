@@ -89,6 +89,50 @@ def test_a_program_of_the_course_does_what_it_does_without_conctrace(script: str
         assert stats_problems(folder / "traced" / "t.json") == []
 
 
+NSLOOKUP = """#!/bin/sh
+if [ $# -gt 0 ]; then
+    printf 'Server:\\t127.0.0.1\\nName:\\t%s\\n' "$1"
+    exit 3
+fi
+while read -r line; do
+    printf '> %s\\n' "$line"
+    if [ "$line" = exit ]; then break; fi
+done
+echo "nslookup: done" >&2
+"""
+
+
+@pytest.mark.parametrize("installed", [True, False])
+def test_the_courses_subprocess_does_what_it_does_without_conctrace(tmp_path: Path, installed: bool) -> None:
+    """To the byte, on stdout and stderr, with a buffer and without: a traceback of a start that fails is part of it."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    if installed:
+        (folder / "nslookup").write_text(NSLOOKUP)
+        (folder / "nslookup").chmod(0o755)
+    path = f"{folder}:/usr/bin:/bin" if installed or not shutil.which("nslookup") else str(folder)
+    shutil.copy(COURSE / "04_subprocess.py", tmp_path)
+    for unbuffered in (True, False):
+        runner = Runner(tmp_path, unbuffered=unbuffered, variables={"PATH": path})
+        bare = runner.bare("04_subprocess.py")
+        traced = runner.traced("04_subprocess.py", options=["-q", "-o", "t.ctrace", "-o", "t.json"])
+        assert (traced.status, traced.stdout, traced.stderr) == (bare.status, bare.stdout, bare.stderr)
+        assert ("Exit code: 3" in bare.stdout) == installed
+        assert stats_problems(tmp_path / "t.json") == []
+        trace = read_trace(tmp_path / "t.ctrace")
+        lanes = [(process.name, process.end.how, process.end.status) for process in trace.processes.values()][1:]
+        waits = [(wait.label, wait.outcome) for wait in trace.waits]
+        failures = [mark.name for mark in trace.instants if mark.name.startswith("FileNotFoundError")]
+        if installed:
+            assert lanes == [("nslookup", "exited", 3), ("nslookup", "exited", 0)]
+            assert waits == [("Popen.wait nslookup", "acquired"), ("Popen.communicate nslookup", "acquired")]
+            assert dict(trace.waits[1].args) == {"command": "nslookup", "bytes_in": "26", "bytes_out": "47"}
+            assert failures == []
+        else:
+            assert (lanes, waits) == ([], [])
+            assert failures == ["FileNotFoundError: [Errno 2] No such file or directory: 'nslookup'"]
+
+
 def run_bare(runner: Runner, script: str, repeats: int) -> list[Result]:
     """Several bare runs, one after the other."""
     runner = in_own_folder(runner, "bare", script)

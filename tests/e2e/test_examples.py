@@ -67,6 +67,21 @@ def test_process(runner: Runner) -> None:
     assert arrows(run) == {"start": 3, "end": 3}
 
 
+def test_subprocess(runner: Runner) -> None:
+    run = run_example(runner, "04_subprocess.py")
+    assert ends(run) == {"MainProcess": "exit 0", "cat": "exit 0", "sleep": "killed by SIGKILL from MainProcess"}
+    assert labels(run) == {
+        ("Popen.communicate cat", "acquired"): 1, ("Popen.communicate sleep", "timeout"): 1,
+        ("Popen.wait sleep", "acquired"): 1,
+    }  # fmt: skip
+    assert arrows(run) == {"start": 2, "end": 2}
+    (talk,) = (piece for piece in run.perfetto.slices if piece.name == "Popen.communicate cat")
+    assert (talk.args["bytes_in"], talk.args["bytes_out"]) == ("6", "6")
+    (failed,) = (piece for piece in run.perfetto.slices if piece.args.get("outcome") == "error")
+    assert failed.name == "Popen there-is-no-such-program"
+    assert failed.args["error"].startswith("FileNotFoundError: ")
+
+
 def test_thread(runner: Runner) -> None:
     run = run_example(runner, "06_thread.py")
     names = ["LoopThread", "MainThread", "failing", "timer"]

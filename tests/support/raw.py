@@ -55,6 +55,7 @@ class RawRun:
         self.plan: dict[str, Any] = {"command": ["x.py"]}
         self.main: dict[str, Any] = {}
         self.names: dict[str, str] = {}
+        self.programs: list[tuple[int, int, int, int | None]] = []
         self.complete = True
         self.cut: str | None = None
 
@@ -72,5 +73,6 @@ class RawRun:
             RawTrace(
                 plan=self.plan, main=self.main, images=self.images, names=self.names,
                 complete=self.complete, cut=self.cut, ended_ns=1_000, schema=1,
+                programs=self.programs,
             )
         )  # fmt: skip

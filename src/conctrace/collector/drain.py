@@ -25,6 +25,7 @@ from ..events.schema import RECORD, RECORD_SIZE
 from ..tracefile import format as form
 from . import tables
 from .liveness import Life
+from .programs import Programs
 from .segment import BLOCK_ROWS, PATIENCE_NS, Segment
 
 TYPE_CHECKING = False
@@ -44,7 +45,7 @@ SPARE_DESCRIPTORS = 16
 
 LIVING, DYING, CLOSING, CLOSED = range(4)
 
-_STARTS = (kinds.PROCESS_FORK.number, kinds.PROCESS_START.number)
+_STARTS = (kinds.PROCESS_FORK.number, kinds.PROCESS_START.number, kinds.PROGRAM_START.number)
 _PROGRAM = layout.ROLES[0]
 
 
@@ -117,6 +118,8 @@ class Drain:
         self.departed: list[Image] = []
         #: pids of children that a record speaks of, and that have not shown up themselves
         self.announced: set[int] = set()
+        #: programs that a record speaks of
+        self.programs = Programs()
         #: True while there is something to read again soon
         self.busy = False
         self._control = control
@@ -257,8 +260,9 @@ class Drain:
             before = segment.complete
             segment.settle() if segment.looked_at_rest else segment.look()
             self.busy = self.busy or segment.complete > before
-            hurry = overdue or segment.succeeded_ns > 0
+            hurry = overdue or segment.succeeded_ns > 0 or segment.urgent
             while segment.waiting and (hurry or segment.waiting >= BLOCK_ROWS) and self._sink.room():
+                segment.urgent = False
                 self._send(image, segment, *segment.take(), now)
             if segment.succeeded_ns and not segment.waiting:
                 self._finish_old(image, segment, now)
@@ -313,6 +317,8 @@ class Drain:
         segment.sent = True
         image.taken_ns = now
         self.busy = True
+        if not self._is_crowded(self._descriptors // 2):
+            self.programs.read(image.nonce, rows)
         for pid in _children(rows):
             if all(each.facts["pid"] != pid for each in self._order):
                 self.announced.add(pid)

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from ..sessions import Plan
     from . import drain as draining
+    from .programs import Watched
 
 BUSY_MS = 10
 IDLE_MS = 50
@@ -77,6 +78,7 @@ class _Loop:
         self._stage = RUNNING
         self._busy_until_ns = time.monotonic_ns() + LINGER_NS
         self._lives: dict[int, draining.Image] = {}
+        self._programs: dict[int, Watched] = {}
 
     def run(self) -> int:
         signal.signal(signal.SIGTERM, self._on_sigterm)
@@ -99,6 +101,9 @@ class _Loop:
             self._read_commands()
         for descriptor in ready & self._lives.keys():
             self._drain.died(self._lives[descriptor], now)
+        for descriptor in ready & self._programs.keys():
+            self._poll.unregister(descriptor)
+            self._programs.pop(descriptor).died(now)
         if self._stage < ENDING:
             self._collect(now, force=bool(ready))
         return True
@@ -139,6 +144,8 @@ class _Loop:
             for image in self._drain.images.values()
             if not image.seen["dead"] and image.is_program and not self._goes_on(image)
         ]
+        for nonce, programs in self._drain.programs.by_image().items():
+            self._channel.facts(form.PROGRAMS, nonce, {"programs": programs})
         self._channel.finish({"ended_ns": self._ended_ns, "open": still_open, "main_pid": self._main.get("pid")})
 
     def _leave(self) -> int:
@@ -191,6 +198,10 @@ class _Loop:
             self._forget(image.life.descriptor)
             image.life.close()
         self._drain.departed.clear()
+        for program in self._drain.programs.arrived:
+            self._programs[program.descriptor] = program
+            self._poll.register(program.descriptor, select.POLLIN)
+        self._drain.programs.arrived.clear()
 
     def _say_hooked(self, images: Iterable[draining.Image]) -> None:
         pid = self._main.get("pid")

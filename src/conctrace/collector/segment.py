@@ -38,6 +38,7 @@ BLOCK_ROWS = 8192
 #: Slots looked at by one read; the first look at a segment where little happens reads 4 KiB.
 _LOOK_SLOTS = (64, 1024, 8192)
 _MORE = kinds.MORE.number
+_PROGRAM_START = kinds.PROGRAM_START.number
 
 
 class Segment:
@@ -56,6 +57,7 @@ class Segment:
         "size",
         "succeeded_ns",
         "taken",
+        "urgent",
     )  # fmt: skip
 
     def __init__(self, path: str, seq: int) -> None:
@@ -70,6 +72,8 @@ class Segment:
         self.settled = 1
         #: slots before it have been handed on
         self.taken = 1
+        #: True while there is something among what is to be taken that is not to wait: a program has begun, and can end any time
+        self.urgent = False
         #: kinds of the slots from `complete` to the end, once holes are not waited for any more
         self._rest: bytes | None = None
         #: when its successor was first seen, 0 while it has none
@@ -87,6 +91,7 @@ class Segment:
         for slots in _looks():
             kinds_seen = self._kinds(self.complete, slots)
             hole = kinds_seen.find(0)
+            self.urgent = self.urgent or _PROGRAM_START in kinds_seen
             self.complete += len(kinds_seen) if hole < 0 else hole
             if hole >= 0 or len(kinds_seen) < slots:
                 break

@@ -54,8 +54,8 @@ PROCESS_JOIN = EventKind(
     time="call began", duration="until it returned", object="the Process", value="the child's pid",
     outcome="acquired when it had ended, else timeout")
 PROCESS_SIGNAL = EventKind(
-    7, "Process.kill", "Process.terminate or Process.kill sent a signal.",
-    time="when", object="the Process", other="the pid it went to", value="signal number")
+    7, "Process.kill", "Process.terminate or kill, or Popen.send_signal, terminate or kill sent a signal.",
+    time="when", object="the Process or Popen", other="the pid it went to", value="signal number")
 CHILD_WAIT = EventKind(
     8, "os.wait", "The user's own call of os.wait, waitpid, wait3, wait4 or waitid.",
     time="call began", duration="until it returned", other="the pid asked for, 0 for any",
@@ -122,6 +122,37 @@ RANGE_BEGIN = EventKind(
 RANGE_END = EventKind(
     55, "range ends", "The block was left.", time="when", object="text: name", value="its number")
 
+# Other programs --------------------------------------------------------------------------------------
+PROGRAM_START = EventKind(
+    64, "program start", "subprocess.Popen or os.posix_spawn began another program, as its parent saw it.",
+    time="call began", duration="until the program was there", object="the program (its kind is the call's name)",
+    value="its pid")
+PROGRAM_FAILED = EventKind(
+    65, "program not started", "An exception ended Popen or os.posix_spawn; a program start of the same object before "
+    "it was of a child that only got so far as to say why.",
+    time="call began", duration="until it was given up", object="the program", other="text: 'OSError: message'",
+    value="pid of a child that lives even so, else -1", outcome="error")
+PROGRAM_WAIT = EventKind(
+    66, "Popen.wait", "Waited for a program to end.",
+    time="call began", duration="until it returned", object="the Popen", value="the child's pid",
+    outcome="acquired when it had ended, else timeout or error")
+PROGRAM_TALK = EventKind(
+    67, "Popen.communicate", "Wrote to a program, read from it, waited for its end.",
+    time="call began", duration="until it returned", object="the Popen",
+    other="1 + bytes written to its stdin, 0: not known",
+    value="bytes read from its stdout and stderr, -1: not known",
+    outcome="acquired when it had ended, else timeout or error")
+PROGRAM_SYSTEM = EventKind(
+    68, "os.system", "A shell ran a command while the thread waited; its pid is not known.",
+    time="call began", duration="until it returned", object="the command (an object of kind os.system)",
+    value="what it returned, -1: nothing", outcome="acquired or error")
+PROGRAM_EXEC = EventKind(
+    69, "exec", "os.exec* was called, and is to replace this image's program by another one.",
+    time="when", object="the program (an object; its kind is the call's name)")
+PROGRAM_EXEC_FAILED = EventKind(
+    70, "exec failed", "It did not: the last exec of this thread raised an exception.",
+    time="when", object="the program", other="text: 'OSError: message'", outcome="error")
+
 # The recorder about itself ---------------------------------------------------------------------------
 DEFINE = EventKind(
     240, "define", "Says what a number stands for; its payload follows in `more` slots.",
@@ -135,6 +166,7 @@ KINDS: tuple[EventKind, ...] = (
     THREAD_BEGIN, THREAD_END, THREAD_START, THREAD_JOIN, THREAD_ERROR,
     LOCK_WAIT, LOCK_HOLD,
     SPAN, INSTANT, COUNTER, SPAN_BEGIN, LIFE_BEGIN, LIFE_END, RANGE_BEGIN, RANGE_END,
+    PROGRAM_START, PROGRAM_FAILED, PROGRAM_WAIT, PROGRAM_TALK, PROGRAM_SYSTEM, PROGRAM_EXEC, PROGRAM_EXEC_FAILED,
     DEFINE, MORE,
 )  # fmt: skip
 
@@ -194,8 +226,9 @@ TEXT = Definition(1, "text", "A string: a name, an exception's text, arguments."
 SITE = Definition(2, "site", "A place in the source.", ("file", "line", "function"))
 STACK = Definition(3, "stack", "Site numbers, innermost first, separated by blanks.", ("sites",))
 OBJECT = Definition(
-    4, "object", "A lock, a Thread, a Process. `name` is the program's own for it or empty, `site` the number of "
-    "the site that made it (0: not seen), `detail` the qualified name of a Thread's or Process's target.",
+    4, "object", "A lock, a Thread, a Process, a program. `name` is the program's own for it or empty, `site` the number of "
+    "the site that made it (0: not seen), `detail` the qualified name of a Thread's or Process's target, a program's "
+    "command.",
     ("kind", "name", "site", "detail"))  # fmt: skip
 THREAD = Definition(
     5, "thread", "A thread of this image (the number defined is 1 + its index); sent again when the name changes. "

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from ..events import kinds, layout
 from . import marks
+from . import programs as others
 from .arrows import start_arrows, wait_arrows
 from .holds import HoldIndex, build_holds, let_through
 from .images import Family, Image
 from .losses import build_losses
 from .processes import build_processes
+from .programs import Programs
 from .ranges import build_ranges, clip, range_span
 from .threads import build_threads
 from .trace import (
@@ -49,8 +51,10 @@ def build(raw: RawTrace) -> Trace:
 def _build(raw: RawTrace) -> Trace:
     family = Family(raw)
     images = family.in_order
-    processes = build_processes(raw, family)
+    programs = Programs(raw, family)
+    processes = build_processes(raw, family, programs)
     threads = {key: thread for image in images for key, thread in build_threads(image, processes[image.key]).items()}
+    threads.update({(each.key, 0): others.thread_of(processes[each.key]) for each in programs.outside})
     objects = {thing.key: thing for image in images for thing in _objects(raw, image)}
     thread_of = {
         (image.key, int(fields[3])): (image.key, number - 1)
@@ -61,6 +65,7 @@ def _build(raw: RawTrace) -> Trace:
     holds = sorted((hold for image in images for hold in build_holds(image)), key=lambda hold: hold.start)
     world = World(
         family,
+        programs,
         processes,
         threads,
         objects,
@@ -69,16 +74,21 @@ def _build(raw: RawTrace) -> Trace:
     )
     waits = sorted((wait for image in images for wait in build_waits(world, image)), key=lambda wait: wait.start)
     ranges = tuple(found for image in images for found in build_ranges(image))
-    found_spans = [span for image in images for span in marks.build_spans(image, objects)]
+    found_spans = [
+        span for image in images
+        for span in (*marks.build_spans(image, objects), *others.build_spans(image, processes[image.key]))
+    ]  # fmt: skip
     spans = marks.set_apart([*found_spans, *map(range_span, ranges)], waits)
     processes = {key: _with_doing(process, threads, waits, holds, spans, objects) for key, process in processes.items()}
     instants = [
         instant for image in images
         for instant in marks.build_instants(image, processes[image.key], threads, objects)
     ]  # fmt: skip
+    instants += [instant for image in images for instant in others.build_instants(image)]
+    instants += [end for each in programs.outside for end in marks.end_of(processes[each.key])]
     arrows = [
         arrow for image in images for arrow in start_arrows(family, image, processes, threads, thread_of)
-    ] + list(wait_arrows(waits))  # fmt: skip
+    ] + list(wait_arrows(waits)) + list(others.build_arrows(programs, processes))  # fmt: skip
     recorded = _recorded(holds)
     totals = [row for image in images for row in _totals(image, recorded)]
     return Trace(
@@ -91,7 +101,7 @@ def _build(raw: RawTrace) -> Trace:
         ),
         arrows=sorted(arrows, key=lambda arrow: arrow.source_time),
         totals=totals,
-        losses=build_losses(raw, family, processes, objects, totals),
+        losses=build_losses(raw, family, programs, processes, objects, totals),
         ranges=ranges,
     )  # fmt: skip
 
@@ -169,7 +179,7 @@ def _facts(raw: RawTrace, family: Family, processes: Mapping[ProcessKey, Process
     ends += [process.end.time for process in processes.values() if process.end.time is not None]
     if raw.ended_ns is not None and any(process.end.how == "open" for process in processes.values()):
         ends.append(raw.ended_ns)
-    recorders = {process.recorder for process in processes.values()}
+    recorders = {process.recorder for process in processes.values() if process.recorder}
     return Facts(
         command=tuple(plan.get("command", ())), cwd=str(plan.get("cwd", "")), host=str(plan.get("host", "")),
         started_wall_ns=int(plan.get("wall_ns", 0)), start=start, end=max(ends, default=start),

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from ..tracefile.reader import RawTrace
     from .images import Family, Image
+    from .programs import Programs
     from .rows import Row
 
 #: From so many holds on, the recorder's own time may show.
@@ -23,6 +24,7 @@ _COUNTERS = {"dropped", "stacks_dropped", "held_dropped", "totals_dropped"}
 def build_losses(
     raw: RawTrace,
     family: Family,
+    programs: Programs,
     processes: Mapping[ProcessKey, Process],
     objects: Mapping[ObjectKey, Object],
     totals: list[Totals],
@@ -30,7 +32,7 @@ def build_losses(
     """Everything that is missing, gravest first."""
     return [
         *_of_the_file(raw), *_of_recorders(processes.values()), *_of_segments(family),
-        *_unseen_children(family), *_open(processes.values()), *_summarised(totals),
+        *_unseen_children(family), *_unseen_pythons(programs), *_open(processes.values()), *_summarised(totals),
         *_changed_by_tracing(processes, objects, totals),
     ]  # fmt: skip
 
@@ -77,6 +79,17 @@ def _unseen_children(family: Family) -> Iterator[Loss]:
 def _is_there(family: Family, parent: Image, start: Row) -> bool:
     found = family.first_after(start.value, start.time) or family.in_another_namespace(parent, start.time)
     return found is not None
+
+
+def _unseen_pythons(programs: Programs) -> Iterator[Loss]:
+    """Pythons without conctrace, or started so that its hook does not run."""
+    for program in programs.outside:
+        if program.is_python:
+            yield Loss(
+                "not-seen", 1,
+                f"{program.name} {program.pid}, started by process {program.starter.pid}, is a Python that was not recorded.",
+                "unseen",
+            )  # fmt: skip
 
 
 def _open(processes: Iterable[Process]) -> Iterator[Loss]:

@@ -138,9 +138,14 @@ def build_instants(
     for row in image.of(kinds.THREAD_ERROR):
         thread = threads[image.key, row.thread]
         instants.append(Instant(thread.key, row.time, thread.error or "exception", "thread", {}, thread.error_stack))
-    if process.end.time is not None and process.end.how != "replaced":
-        instants.append(Instant((image.key, 0), process.end.time, end_words(process.end), "process"))
-    return instants
+    return instants + end_of(process)
+
+
+def end_of(process: Process) -> list[Instant]:
+    """How a process ended, on its main thread's lane."""
+    if process.end.time is None or process.end.how == "replaced":
+        return []
+    return [Instant((process.key, 0), process.end.time, end_words(process.end), "process")]
 
 
 def end_words(end: End) -> str:

@@ -13,32 +13,41 @@ from typing import TYPE_CHECKING
 from ..events import kinds
 from .commands import program_name
 from .images import Family, Image, Reaped
+from .programs import Programs, process_of
 from .trace import End, Process, ProcessKey
 
 if TYPE_CHECKING:
     from ..tracefile.reader import RawTrace
 
 
-def build_processes(raw: RawTrace, family: Family) -> dict[ProcessKey, Process]:
+def build_processes(raw: RawTrace, family: Family, programs: Programs) -> dict[ProcessKey, Process]:
     """All processes; `End.doing` is still empty."""
     reaped = _reaped(raw, family)
-    parents = {image.key: _parent(raw, family, image) for image in family.in_order}
-    origins = {image.key: _origin(raw, family, image) for image in family.in_order}
-    names = _names(family, parents, origins)
-    return {
+    parents = {image.key: _parent(raw, family, programs, image) for image in family.in_order}
+    origins = {image.key: _origin(raw, family, programs, image) for image in family.in_order}
+    names = _names(family, programs, parents, origins)
+    processes = {
         image.key: _process(image, names[image.key], origins[image.key], parents[image.key],
                             _end(family, image, reaped[image.key], names))
         for image in family.in_order
     }  # fmt: skip
+    for program in programs.outside:
+        killer = _sender(family, program.pid, -(program.status or 0), program.row.time, program.until, names)
+        processes[program.key] = process_of(program, killer)
+    # What ran between fork and exec, for a ``preexec_fn``, is no process of the program's own.
+    for program in programs.all:
+        if program.before is not None and program.image is not None:
+            processes[program.before.key] = processes[program.before.key]._replace(hidden=True)
+    return processes
 
 
-def _process(image: Image, name: str, origin: str, parent: Image | None, end: End) -> Process:
+def _process(image: Image, name: str, origin: str, parent: ProcessKey | None, end: End) -> Process:
     facts = image.data.facts
     fields = image.define.own(kinds.PROCESS, 1)
     hexversion = int(facts["hexversion"])
     return Process(
         key=image.key, pid=image.pid, name=name, origin=origin, start=image.born, end=end,
-        parent=parent.key if parent else None, parent_pid=int(facts["ppid"]), command=tuple(facts["command"]),
+        parent=parent, parent_pid=int(facts["ppid"]), command=tuple(facts["command"]),
         hidden=image.hidden, daemon=bool(fields) and fields[2] == "1", target=fields[3] if fields else "",
         recorder=str(facts["recorder"]),
         python=f"{hexversion >> 24}.{hexversion >> 16 & 0xFF}.{hexversion >> 8 & 0xFF}",
@@ -49,14 +58,22 @@ def _process(image: Image, name: str, origin: str, parent: Image | None, end: En
 # Who is whose child ----------------------------------------------------------------------------------------
 
 
-def _origin(raw: RawTrace, family: Family, image: Image) -> str:
+def _origin(raw: RawTrace, family: Family, programs: Programs, image: Image) -> str:
     if image.define.own(kinds.PROCESS, 1):
         return "Process"
+    if _is_program_after_fork(programs, image):
+        return "other"
     if image.data.facts["parent_nonce"] in family.images:
         return "fork"
     if image.pid == _main_pid(raw, family):
         return "main"
     return "program"
+
+
+def _is_program_after_fork(programs: Programs, image: Image) -> bool:
+    """Whether an image was forked to run a ``preexec_fn``, and then became a program that records nothing."""
+    program = programs.by_image.get(image.key)
+    return program is not None and program.before is image and program.image is None
 
 
 def _main_pid(raw: RawTrace, family: Family) -> int:
@@ -66,24 +83,27 @@ def _main_pid(raw: RawTrace, family: Family) -> int:
     return family.in_order[0].pid if family.in_order else 0
 
 
-def _parent(raw: RawTrace, family: Family, image: Image) -> Image | None:
+def _parent(raw: RawTrace, family: Family, programs: Programs, image: Image) -> ProcessKey | None:
     fields = image.define.own(kinds.PROCESS, 1)
     if fields:
-        return family.at(int(fields[1]), image.born)
+        parent = family.at(int(fields[1]), image.born)
+        return parent.key if parent is not None else None
     if (parent := family.images.get(image.data.facts["parent_nonce"])) is not None:
-        return parent
+        return parent.key
     if (replaced := family.predecessor(image)) is not None:
-        return _parent(raw, family, replaced)
+        return _parent(raw, family, programs, replaced)
     if image.pid == _main_pid(raw, family):
         return None
-    return family.at(int(image.data.facts["ppid"]), image.born)
+    if (program := programs.by_image.get(image.key)) is not None:
+        return program.starter.key
+    return programs.who(int(image.data.facts["ppid"]), image.born)
 
 
 # Names -------------------------------------------------------------------------------------------------------
 
 
 def _names(
-    family: Family, parents: dict[ProcessKey, Image | None], origins: dict[ProcessKey, str]
+    family: Family, programs: Programs, parents: dict[ProcessKey, ProcessKey | None], origins: dict[ProcessKey, str]
 ) -> dict[ProcessKey, str]:
     """Names in the manner of `multiprocessing`: Process-1, its children Process-1:1; so Fork-1 and Fork-1:1 too."""
     names: dict[ProcessKey, str] = {}
@@ -93,8 +113,10 @@ def _names(
         if origin == "Process":
             names[image.key] = image.define.own(kinds.PROCESS, 1)[0]
         elif origin == "fork" and parent is not None:
-            forks[parent.key] += 1
-            names[image.key] = _fork_name(names.get(parent.key, ""), origins[parent.key], forks[parent.key])
+            forks[parent] += 1
+            names[image.key] = _fork_name(names.get(parent, ""), origins[parent], forks[parent])
+        elif origin == "other":
+            names[image.key] = programs.by_image[image.key].name
         elif origin == "main":
             names[image.key] = "MainProcess"
         elif image.hidden:
@@ -154,7 +176,7 @@ def _end(family: Family, image: Image, reaped: Reaped, names: dict[ProcessKey, s
     if status is None:
         return End("ended", time)
     if status < 0:
-        return End("killed", time, signal=-status, by=_killer(family, image, -status, time, names))
+        return End("killed", time, signal=-status, by=_sender(family, image.pid, -status, image.born, time, names))
     return End("exited", time, status=status)
 
 
@@ -166,11 +188,11 @@ def _said_status(image: Image) -> int | None:
     return said[-1] if said else exit_value - 1 if exit_value else None
 
 
-def _killer(family: Family, image: Image, number: int, end: int, names: dict[ProcessKey, str]) -> str | None:
+def _sender(family: Family, pid: int, number: int, start: int, end: int, names: dict[ProcessKey, str]) -> str | None:
     """The process that is known to have sent this signal to it."""
     for sender in family.in_order:
         for row in sender.of(kinds.PROCESS_SIGNAL):
-            if row.other == image.pid and row.value == number and image.born <= row.time <= end:
+            if row.other == pid and row.value == number and start <= row.time <= end:
                 return names[sender.key]
     return None
 

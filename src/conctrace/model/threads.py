@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..events import kinds
+from .programs import replacement
 from .trace import Process, Thread, ThreadKey
 
 if TYPE_CHECKING:
@@ -68,4 +69,7 @@ def _end(image: Image, process: Process, index: int) -> int | None:
         ends = [row.time for row in image.of(kinds.THREAD_END) if row.thread == index]
         if ends:
             return ends[-1]
+        became = replacement(image)
+        if became is not None:  # a new program has only one
+            return max(became.time, *(row.end for rows in image.rows.values() for row in rows if row.thread == index))
     return process.end.time

@@ -58,12 +58,13 @@ class End(NamedTuple):
 
 
 class Process(NamedTuple):
-    """One process image."""
+    """One process image, or a program that recorded nothing and was seen from outside."""
 
     key: ProcessKey
     pid: int
     name: str
-    #: how it came to be: ``main``, ``fork``, ``Process`` (multiprocessing), ``program`` (another Python program)
+    #: how it came to be: ``main``, ``fork``, ``Process`` (multiprocessing), ``program`` (another Python program),
+    #: ``other`` (a program that is no Python), ``unrecorded`` (a Python that recorded nothing)
     origin: str
     start: Nanoseconds
     end: End
@@ -106,7 +107,7 @@ class Thread(NamedTuple):
 
 
 class Object(NamedTuple):
-    """A thing that is waited for: Lock, RLock, Thread, Process."""
+    """A thing that is waited for: Lock, RLock, Thread, Process, Popen."""
 
     key: ObjectKey
     kind: str
@@ -145,7 +146,7 @@ class Wait(NamedTuple):
     end: Nanoseconds | None
     #: ``Lock.acquire lock``, ``Process.join worker-1``
     label: str
-    #: ``lock``, ``thread``, ``process``, ``child``
+    #: ``lock``, ``thread``, ``process``, ``child``, ``program``
     category: str
     object: ObjectKey | None
     #: acquired, timeout, error, killed, or "" while open
@@ -162,6 +163,8 @@ class Wait(NamedTuple):
     core: int | None = None
     #: True when it began before the part of the run that is shown
     clipped: bool = False
+    #: of a program: its command, bytes to it and from it
+    args: Mapping[str, str] = NO_ARGS
 
 
 class Hold(NamedTuple):

@@ -2,31 +2,40 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..events import kinds
 from ..events.schema import NO_CORE
 from .rows import Row
-from .trace import Cause, Object, ObjectKey, Process, ProcessKey, Thread, ThreadKey, Wait
+from .trace import NO_ARGS, Cause, Object, ObjectKey, Process, ProcessKey, Thread, ThreadKey, Wait
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from .holds import HoldIndex
     from .images import Family, Image
+    from .programs import Programs
 
 _CATEGORIES = {
     kinds.LOCK_WAIT.number: "lock",
     kinds.THREAD_JOIN.number: "thread",
     kinds.PROCESS_JOIN.number: "process",
     kinds.CHILD_WAIT.number: "child",
+    kinds.PROGRAM_WAIT.number: "program",
+    kinds.PROGRAM_TALK.number: "program",
+    kinds.PROGRAM_SYSTEM.number: "program",
 }
+
+
+_PROGRAM_WAITS = (kinds.PROGRAM_WAIT.number, kinds.PROGRAM_TALK.number)
 
 
 class World(NamedTuple):
     """What waits are explained by."""
 
     family: Family
+    programs: Programs
     processes: Mapping[ProcessKey, Process]
     threads: Mapping[ThreadKey, Thread]
     objects: Mapping[ObjectKey, Object]
@@ -52,6 +61,7 @@ def _wait(world: World, image: Image, row: Row) -> Wait:
         holder=hold.thread if hold else None, holder_site=hold.site if hold else None,
         gil_wait_ns=row.value if row.kind == kinds.LOCK_WAIT.number else 0,
         cpu_ns=row.cpu or None, runq_ns=row.runq or None, core=None if row.core == NO_CORE else row.core,
+        args=_args(image, row),
     )  # fmt: skip
 
 
@@ -73,7 +83,7 @@ def _open_wait(world: World, image: Image, entry: dict[str, dict[str, int]]) -> 
     return Wait(
         thread=shown.thread, start=shown.start, end=None, label=shown.label, category=shown.category,
         object=shown.object, outcome="killed" if killed else "", stack=shown.stack, holder=shown.holder,
-        holder_site=shown.holder_site,
+        holder_site=shown.holder_site, args=shown.args,
     )  # fmt: skip
 
 
@@ -91,12 +101,31 @@ def _is_recorded(image: Image, wait: Row) -> bool:
 def _label(world: World, image: Image, row: Row) -> str:
     if row.kind == kinds.CHILD_WAIT.number:
         function = image.define.text(row.object)
-        child = world.family.at(max(row.value, 0) or row.other, row.end)
-        known = child is not None and child is not image
-        return f"os.{function} {world.processes[child.key].name}" if known and child else f"os.{function}"
+        child = world.programs.last(max(row.value, 0) or row.other, row.end)
+        return f"os.{function} {world.processes[child].name}" if child not in (None, image.key) else f"os.{function}"
     thing = world.objects.get((image.key, row.object))
+    if row.kind == kinds.PROGRAM_SYSTEM.number:
+        return f"os.system {thing.name}" if thing else "os.system"
+    program = world.programs.of(image, row.object) if row.kind in _PROGRAM_WAITS else None
+    if program is not None:
+        return f"{kinds.BY_NUMBER[row.kind].name} {world.processes[program.key].name}"
     verb = kinds.BY_NUMBER[row.kind].name.partition(".")[2]
     return f"{thing.kind}.{verb} {thing.label}" if thing else kinds.BY_NUMBER[row.kind].name
+
+
+def _args(image: Image, row: Row) -> Mapping[str, str]:
+    """What is known of a wait for a program: its command, what went to it and came from it, what os.system returned."""
+    if row.kind not in _PROGRAM_WAITS and row.kind != kinds.PROGRAM_SYSTEM.number:
+        return NO_ARGS
+    fields = image.define.fields(kinds.OBJECT, row.object)
+    args = {"command": fields[3] if fields else ""}
+    if row.kind == kinds.PROGRAM_SYSTEM.number and row.value >= 0:
+        args["status"] = str(os.waitstatus_to_exitcode(row.value))
+    elif row.kind == kinds.PROGRAM_TALK.number and row.other:
+        args["bytes_in"] = str(row.other - 1)
+    if row.kind == kinds.PROGRAM_TALK.number and row.value >= 0 and row.outcome == kinds.ACQUIRED.number:
+        args["bytes_out"] = str(row.value)
+    return args
 
 
 # Causes --------------------------------------------------------------------------------------------------------
@@ -122,11 +151,23 @@ def _thread_ended(world: World, image: Image, row: Row) -> Cause | None:
 def _child_ended(world: World, _: Image, row: Row) -> Cause | None:
     if row.outcome != kinds.ACQUIRED.number or row.value <= 0:
         return None
-    child = world.family.at(row.value, row.end)
-    end = world.processes[child.key].end.time if child else None
-    if child is None or end is None:
+    return _end_of(world, world.programs.last(row.value, row.end), row)
+
+
+def _program_ended(world: World, image: Image, row: Row) -> Cause | None:
+    program = world.programs.of(image, row.object)
+    if program is None or row.outcome != kinds.ACQUIRED.number:
         return None
-    return Cause("end", (child.key, 0), min(end, row.end), None)
+    return _end_of(world, world.programs.last(program.pid, row.end) or program.key, row)
+
+
+def _end_of(world: World, key: ProcessKey | None, row: Row) -> Cause | None:
+    end = world.processes[key].end.time if key is not None else None
+    return Cause("end", (key, 0), min(end, row.end), None) if key is not None and end is not None else None
+
+
+def _not_known(_world: World, _image: Image, _row: Row) -> Cause | None:
+    return None
 
 
 _CAUSES = {
@@ -134,4 +175,7 @@ _CAUSES = {
     kinds.THREAD_JOIN.number: _thread_ended,
     kinds.PROCESS_JOIN.number: _child_ended,
     kinds.CHILD_WAIT.number: _child_ended,
+    kinds.PROGRAM_WAIT.number: _program_ended,
+    kinds.PROGRAM_TALK.number: _program_ended,
+    kinds.PROGRAM_SYSTEM.number: _not_known,
 }

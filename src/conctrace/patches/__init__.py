@@ -70,9 +70,11 @@ PATCHES: tuple[tuple[str, Install], ...] = (
     ("os", _builtins("fork", "fork", "forkpty")),
     ("os", _builtins("exit", "_exit")),
     ("os", _builtins("wait_child", "wait", "waitpid", "wait3", "wait4", "waitid")),
+    ("os", _builtins("program", "posix_spawn", "posix_spawnp", "system", "execv", "execve")),
     ("_thread", _builtins("lock", "allocate_lock", "allocate")),
     ("_thread", _builtins("bare_thread", "start_new_thread", "start_new")),
     ("threading", _by("lock")),
     ("threading", _by("thread")),
     ("multiprocessing.process", _by("process")),
+    ("subprocess", _by("subprocess")),
 )

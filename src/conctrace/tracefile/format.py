@@ -45,6 +45,8 @@ END = 7
 
 #: Only a part of what follows the head is asked for: its name, start and end. May stand behind the last block.
 PART = 8
+#: Programs that an image started and that record nothing: pid, moment of the call, when it was dead (or null).
+PROGRAMS = 9
 
 KINDS = {
     PLAN: "plan",
@@ -55,6 +57,7 @@ KINDS = {
     NAMES: "names",
     END: "end",
     PART: "part",
+    PROGRAMS: "programs",
 }
 
 #: No block is larger than this before compression; a header that says so is garbled.

@@ -80,6 +80,7 @@ class RawTrace:
         ended_ns: int | None,
         schema: int,
         part: dict[str, Any] | None = None,
+        programs: list[tuple[int, int, int, int | None]] | None = None,
     ) -> None:
         self.plan = plan
         #: pid, status and ended_ns of the main process, as far as they are known
@@ -94,6 +95,8 @@ class RawTrace:
         self.schema = schema
         #: name, start and end of the part of the run that the file is about; None: all of it
         self.part = part
+        #: programs that record nothing, as the collector saw them: image that started it, pid, when, when it was dead
+        self.programs = programs or []
 
 
 class Block:
@@ -195,6 +198,7 @@ class _Gathered:
         self.ended: dict[str, Any] | None = None
         self.part: dict[str, Any] | None = None
         self.images: dict[int, ImageData] = {}
+        self.programs: dict[int, list[tuple[int, int, int, int | None]]] = {}
         #: nonce → segment → (first slot, rows)
         self.pieces: dict[int, dict[int, list[tuple[int, bytes]]]] = {}
 
@@ -227,6 +231,7 @@ class _Gathered:
         return RawTrace(
             plan=self.plan, main=self.main, images=self.images, names=self.names, complete=complete, cut=cut,
             ended_ns=ended.get("ended_ns"), schema=schema, part=self.part,
+            programs=[program for programs in self.programs.values() for program in programs],
         )  # fmt: skip
 
     def _take_plan(self, _nonce: int, facts: dict[str, Any]) -> None:
@@ -257,12 +262,15 @@ class _Gathered:
         # Traces of before there was such a table have none.
         image.objects = list(facts.get("objects", ()))
 
+    def _take_programs(self, nonce: int, facts: dict[str, Any]) -> None:
+        self.programs[nonce] = [(nonce, int(pid), int(began), died) for pid, began, died in facts["programs"]]
+
     def _take_end(self, _nonce: int, facts: dict[str, Any]) -> None:
         self.ended = facts
 
     _TAKERS: ClassVar[dict[int, Callable[[_Gathered, int, dict[str, Any]], None]]] = {
         form.PLAN: _take_plan, form.MAIN: _take_main, form.NAMES: _take_names, form.IMAGE: _take_image,
-        form.FINAL: _take_final, form.END: _take_end,
+        form.FINAL: _take_final, form.END: _take_end, form.PROGRAMS: _take_programs,
     }  # fmt: skip
 
 

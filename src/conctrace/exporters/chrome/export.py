@@ -248,6 +248,7 @@ class _Export:
         cause = wait.cause
         key = (
             wait.thread, id(wait.stack), wait.object, wait.holder, id(wait.holder_site), wait.outcome, wait.end is None, wait.clipped,
+            id(wait.args),
             None if cause is None else (cause.thread, id(cause.site)),
         )  # fmt: skip
         found = self._texts.get(key)
@@ -265,7 +266,7 @@ class _Export:
             args["woken_at"] = words.place(wait.cause.site)
         args["outcome"] = wait.outcome or self._open_outcome(wait)
         args["clipped"] = _clipped(wait)
-        return args
+        return {**args, **wait.args}
 
     def _open_outcome(self, what: Wait | Span) -> str:
         killed = what.end is None and self.trace.processes[what.thread[0]].end.how == "killed"

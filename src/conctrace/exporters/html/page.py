@@ -94,7 +94,7 @@ class LockRow:
 
 @dataclass
 class ErrorRow:
-    """An exception that ended a thread."""
+    """An exception that ended a thread, or the start of a program."""
 
     who: str
     text: str
@@ -146,7 +146,9 @@ ORIGIN_WORDS = {
     "main": "the program itself",
     "fork": "os.fork",
     "Process": "multiprocessing",
-    "program": "another program",
+    "program": "another Python program",
+    "other": "another program",
+    "unrecorded": "a Python that was not recorded",
 }
 
 
@@ -315,15 +317,18 @@ class _Maker:
         )
 
     def errors(self) -> list[ErrorRow]:
-        return [
-            ErrorRow(
-                self.thread_name(thread.key),
-                thread.error,
-                [self.places.site(site) for site in digest.own_frames(thread.error_stack)],
-            )
-            for thread in self.all_threads
-            if thread.error
-        ][:ERRORS]
+        threads = [
+            self.error(thread.key, thread.error, thread.error_stack) for thread in self.all_threads if thread.error
+        ]
+        programs = [
+            self.error(span.thread, f"{span.name}: {span.args['error']}", span.stack)
+            for span in self.trace.spans
+            if span.category == "process" and "error" in span.args
+        ]
+        return (threads + programs)[:ERRORS]
+
+    def error(self, key: ThreadKey, text: str, stack: Stack) -> ErrorRow:
+        return ErrorRow(self.thread_name(key), text, [self.places.site(site) for site in digest.own_frames(stack)])
 
     def losses(self) -> list[tuple[str, list[Loss]]]:
         grouped = [

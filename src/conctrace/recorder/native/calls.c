@@ -344,18 +344,11 @@ allocate_lock_(PyObject *self, PyObject *const *args, size_t flags, PyObject *na
     return original(call);
 }
 
-/* The original, unless the program starts a thread of its own: what that takes (a name for a function, an exception told of it) is
- * done in Python, by a module that is loaded then. */
+/* The wrapper in Python, made by a module that is loaded when it is first needed. */
 static PyObject *
-start_new_thread_(PyObject *callable, PyObject *const *args, size_t flags, PyObject *names)
+in_python(const struct call *call, PyObject *const *args, size_t flags, PyObject *names)
 {
-    const struct call *call = CALL(callable, args, flags, names);
     struct ct_stand_in *self = call->self;
-    PyFrameObject *frame = PyEval_GetFrame();
-    if (frame == NULL || ct_is_library(frame) || positional(call) == 0 || !PyCallable_Check(args[0]) ||
-        ct_is_finalizing() || !ct_alive()) {
-        return original(call);
-    }
     if (self->wrapper == NULL) {
         PyObject *wrapper = PyObject_CallOneArg(self->in_python, self->original);
         if (wrapper == NULL) {
@@ -369,6 +362,31 @@ start_new_thread_(PyObject *callable, PyObject *const *args, size_t flags, PyObj
     return result;
 }
 
+/* The original, unless the program starts a thread of its own: what that takes (a name for a function, an exception told of it) is
+ * done in Python. */
+static PyObject *
+start_new_thread_(PyObject *callable, PyObject *const *args, size_t flags, PyObject *names)
+{
+    const struct call *call = CALL(callable, args, flags, names);
+    PyFrameObject *frame = PyEval_GetFrame();
+    if (frame == NULL || ct_is_library(frame) || positional(call) == 0 || !PyCallable_Check(args[0]) ||
+        ct_is_finalizing() || !ct_alive()) {
+        return original(call);
+    }
+    return in_python(call, args, flags, names);
+}
+
+/* Other programs: they cost so much that Python does not show. */
+static PyObject *
+program_(PyObject *callable, PyObject *const *args, size_t flags, PyObject *names)
+{
+    const struct call *call = CALL(callable, args, flags, names);
+    if (PyEval_GetFrame() == NULL || ct_is_finalizing() || !ct_alive()) {
+        return original(call);
+    }
+    return in_python(call, args, flags, names);
+}
+
 const struct ct_function ct_functions[] = {
     {"os:fork", "os.fork", fork_, -1, -1},
     {"os:forkpty", "os.forkpty", forkpty_, -1, -1},
@@ -378,6 +396,11 @@ const struct ct_function ct_functions[] = {
     {"os:wait3", "wait3", wait_, -1, 0},
     {"os:wait4", "wait4", wait_, 0, 1},
     {"os:waitid", "waitid", wait_, 1, 2},
+    {"os:posix_spawn", NULL, program_, -1, -1},
+    {"os:posix_spawnp", NULL, program_, -1, -1},
+    {"os:system", NULL, program_, -1, -1},
+    {"os:execv", NULL, program_, -1, -1},
+    {"os:execve", NULL, program_, -1, -1},
     {"_thread:allocate_lock", NULL, allocate_lock_, -1, -1},
     {"_thread:allocate", NULL, allocate_lock_, -1, -1},
     {"_thread:start_new_thread", NULL, start_new_thread_, -1, -1},

@@ -52,6 +52,13 @@ _Static_assert(sizeof(struct ct_record) == 64, "a record has 64 bytes");
 #define CT_KIND_LIFE_END 53
 #define CT_KIND_RANGE_BEGIN 54
 #define CT_KIND_RANGE_END 55
+#define CT_KIND_PROGRAM_START 64
+#define CT_KIND_PROGRAM_FAILED 65
+#define CT_KIND_PROGRAM_WAIT 66
+#define CT_KIND_PROGRAM_TALK 67
+#define CT_KIND_PROGRAM_SYSTEM 68
+#define CT_KIND_PROGRAM_EXEC 69
+#define CT_KIND_PROGRAM_EXEC_FAILED 70
 #define CT_KIND_DEFINE 240
 #define CT_KIND_MORE 241
 
