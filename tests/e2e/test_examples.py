@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.readback import Recorded
+from tests.support.readback import Perfetto, Recorded, read_trace
 
 if TYPE_CHECKING:
     from tests.support.run import Runner
@@ -118,3 +118,14 @@ def test_contended(runner: Runner) -> None:
     assert len(waits) == 3
     assert {run.trace.threads[wait.holder].name for wait in waits if wait.holder} == {"holder"}
     assert arrows(run)["release"] == 3
+
+
+def test_inside(runner: Runner) -> None:
+    run = run_example(runner, "10_inside.py")
+    spans = Counter(span.name for span in run.trace.spans if span.category == "span")
+    assert spans == {"before": 1, "trace 10_inside": 1, "download": 2, "check": 2, "after": 1}
+    assert [value.value for value in run.trace.counters] == [1, 2]
+    part = read_trace(runner.folder / "part.ctrace")
+    spans = Counter(span.name for span in part.spans if span.category == "span")
+    assert spans == {"trace 10_inside": 1, "download": 2, "check": 2}
+    assert Perfetto(runner.folder / "part.json").of("span")
