@@ -407,11 +407,15 @@ def test_wrong_arguments_are_refused_in_the_same_words(name: str, installed: Pat
     assert refusal(patched) == refusal(bare)
 
 
+#: Stand-ins that leave the program's own calls to Python.
+_LEFT_TO_PYTHON = ("_thread.start_new", "os.posix_spawn", "os.system", "os.exec")
+
+
 def is_all_c(name: str) -> bool:
     """Whether no Python of ours, which could fail, stands before it: it is a stand-in of the recorder's own."""
     owner, attribute = REPLACED[name]
     stands_in = type(vars(owner)[attribute]).__base__ is types.BuiltinFunctionType
-    return stands_in and not name.startswith("_thread.start_new")  # which leaves the program's own calls to Python
+    return stands_in and not name.startswith(_LEFT_TO_PYTHON)
 
 
 #: What patches call of the recorder: those that make locks, and the others.

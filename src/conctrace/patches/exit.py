@@ -32,7 +32,7 @@ def _exits(args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
 @guarded
 def say_exit(status: object, how: kinds.OutcomeKind) -> None:
     """Record that this image is about to end; `status` as the exit system call will cut it, -1: not known."""
-    value = -1 if type(status) is not int or (status == -1 and how is kinds.EXIT_FINALIZED) else status & 0xFF
+    value = -1 if type(status) is not int else status & 0xFF
     active().exits(monotonic_ns(), value, how.number)
 
 

@@ -1,4 +1,7 @@
-"""The command of this process, as its live page holds it."""
+"""The command of this process, as its live page holds it.
+
+The native recorder packs one that fits by itself, and leaves the others to this.
+"""
 
 from __future__ import annotations
 

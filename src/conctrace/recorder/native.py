@@ -6,7 +6,6 @@ Importing this fails where the C module was not built, or refuses to serve this 
 from __future__ import annotations
 
 from . import _recorder
-from .command import packed_command
 from .shared import Shared
 
 TYPE_CHECKING = False
@@ -22,4 +21,4 @@ class Recorder(Shared, _recorder.Recorder):
     def __init__(self, folder: str, role: int = 0) -> None:
         """Start recording into the session's folder; raises OSError when that cannot be."""
         self._objects: dict[int, Any] = {}
-        super().__init__(folder, role, packed_command())
+        super().__init__(folder, role)

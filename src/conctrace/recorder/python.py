@@ -156,6 +156,15 @@ class Recorder(Shared):
         self.emit(kinds.PROCESS_EXIT.number, time, 0, 0, 0, value, 0, outcome)
         self.live.note_end(time, value)
 
+    def finalizes(self) -> None:
+        """The interpreter ends by itself."""
+        try:
+            if self.alive:
+                self.exits(monotonic_ns(), -1, kinds.EXIT_FINALIZED.number)
+        except BaseException as error:
+            if not self.failed(error):
+                raise
+
     # Records -----------------------------------------------------------------------------------------------
 
     def emit(

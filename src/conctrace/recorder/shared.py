@@ -117,6 +117,9 @@ if TYPE_CHECKING:
         def exits(self, time: int, value: int, outcome: int, /) -> None:
             """The image's own last breath: `kinds.PROCESS_EXIT`."""
 
+        def finalizes(self) -> None:
+            """Called when the interpreter ends by itself, with a status that is not known. Raises nothing of ours."""
+
         # Locks
 
         def new_lock(self, frame: FrameType, /) -> Any:

@@ -52,9 +52,9 @@ loaded_before = set(sys.modules)
 def ask(name):
     return lambda *arguments: asked.append(name)
 asked = []
-names = "emit announce".split()
+names = "emit announce finalizes".split()
 stand_in = type("Recorder", (), {**{name: ask(name) for name in names}, "alive": True, "epoch": 1, "lock_type": object})
-stand_in.__init__ = lambda self, folder, role, command: asked.append((folder, role, type(command)))
+stand_in.__init__ = lambda self, folder, role: asked.append((folder, role))
 stand_in.new_lock = lambda self, frame, make=_thread.allocate_lock: make()  # asked by the import system
 stand_in.stand_in = lambda self, original, place, in_python: type("Call", (), {"__conctrace__": place, "__call__": staticmethod(original)})()
 module = type(sys)("conctrace.recorder._recorder")
@@ -64,7 +64,7 @@ from conctrace import recorder
 from conctrace.session.process import start
 start("/nowhere", 1)
 assert recorder.current.name == "native"
-assert asked == [("/nowhere", 1, bytes), "announce"], asked
+assert asked == [("/nowhere", 1), "announce"], asked
 assert (os.fork.__conctrace__, _thread.allocate.__conctrace__) == ("os:fork", "_thread:allocate")
 recorder.current = None
 loaded = set(sys.modules) - loaded_before
@@ -87,9 +87,8 @@ def test_a_start_with_the_native_one_loads_nothing_of_the_twin_and_little_of_the
     )
     assert done.stderr == ""
     assert set(done.stdout.split()) <= {
-        *(f"conctrace.recorder.{name}" for name in ("_recorder", "command", "native", "shared")),
-        *(f"conctrace.patches.{name}" for name in ("exit", "guard", "patchset")),
-        "conctrace.events.kinds", "conctrace.events.payload",
+        *(f"conctrace.recorder.{name}" for name in ("_recorder", "native", "shared")),
+        "conctrace.patches.patchset", "conctrace.events.kinds",
         "__future__", "atexit",
     }  # fmt: skip
 

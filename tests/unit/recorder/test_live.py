@@ -11,6 +11,7 @@ import pytest
 
 from conctrace.events import kinds, layout
 from conctrace.events.schema import SCHEMA_VERSION, unpack_payload
+from conctrace.recorder.command import packed_command
 from tests.support.recording import running
 
 if TYPE_CHECKING:
@@ -99,3 +100,34 @@ def test_two_pages_of_one_process_have_names_of_their_own(idle_session: Session)
     assert len(idle_session.images()) == 20
     names = {name.partition(".")[2] for name in os.listdir(idle_session.folder) if ".live" in name}
     assert names == {"live"}
+
+
+#: Bytes of a word that fills the page to its end, beside another word of one byte.
+FULL = layout.LIVE_COMMAND[1] - 4 - 4 - (4 + 1) - 4
+
+
+@pytest.mark.parametrize(
+    "words", [[], ["\udcff\udcfe", "ä", ""], ["p", "x" * FULL], ["p", "x" * (FULL + 1)], ["p", "ä" * (FULL // 2) + "x"]]
+)
+def test_a_command_is_packed_the_same_by_both_recorders(
+    idle_session: Session, monkeypatch: pytest.MonkeyPatch, words: list[str]
+) -> None:
+    monkeypatch.setattr(sys, "orig_argv", words)
+    monkeypatch.setattr(sys, "executable", "")
+    idle_session.record()
+    packed = packed_command()
+    offset, _ = layout.LIVE_COMMAND
+    assert idle_session.image().page[offset : offset + 4 + len(packed)] == len(packed).to_bytes(4, "little") + packed
+
+
+def test_an_interpreter_that_ends_says_so_without_a_status(session: Session) -> None:
+    running().emit(kinds.SPAN.number, time.monotonic_ns())
+    running().finalizes()
+    image = session.image()
+    (row,) = image.records(kinds.PROCESS_EXIT)
+    assert (row["value"], row["outcome"]) == (-1, kinds.EXIT_FINALIZED.number)
+    assert image.count("exit_value") == 0
+    assert image.count("ended") == row["time"]
+    running().switch_off("the test says so")
+    running().finalizes()
+    assert len(session.image().records(kinds.PROCESS_EXIT)) == 1

@@ -349,14 +349,16 @@ static PyObject *
 in_python(const struct call *call, PyObject *const *args, size_t flags, PyObject *names)
 {
     struct ct_stand_in *self = call->self;
-    if (self->wrapper == NULL) {
-        PyObject *wrapper = PyObject_CallOneArg(self->in_python, self->original);
+    PyObject *wrapper = Py_XNewRef(self->wrapper);
+    if (wrapper == NULL) {
+        wrapper = PyObject_CallOneArg(self->in_python, self->original);
         if (wrapper == NULL) {
             return NULL; /* the program's own: raised by a signal's handler */
         }
-        Py_XSETREF(self->wrapper, wrapper); /* another thread may have been here */
+        if (wrapper != self->original) { /* else it could not be had this time */
+            Py_XSETREF(self->wrapper, Py_NewRef(wrapper)); /* another thread may have been here */
+        }
     }
-    PyObject *wrapper = Py_NewRef(self->wrapper);
     PyObject *result = PyObject_Vectorcall(wrapper, args, flags, names);
     Py_DECREF(wrapper);
     return result;

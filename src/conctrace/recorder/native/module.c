@@ -48,17 +48,54 @@ done(void)
     Py_RETURN_NONE;
 }
 
+/* The command as a live page holds it, by rule of `command.py`, which sees to those that do not fit: bytes. */
+static PyObject *
+packed_command(void)
+{
+    PyObject *words = PySys_GetObject("orig_argv"), *program = PySys_GetObject("executable");
+    char packed[CT_LIVE_COMMAND_1 - 4];
+    size_t size = 0;
+    Py_ssize_t count = words != NULL && program != NULL && PyList_Check(words) ? PyList_GET_SIZE(words) : -1;
+    for (Py_ssize_t i = -1; i < count; i++) {
+        PyObject *word = i < 0 ? program : PyList_GET_ITEM(words, i), *owner;
+        struct ct_text text = ct_utf8(word, &owner);
+        uint32_t length = (uint32_t)text.size;
+        bool fits = owner != NULL && text.size <= sizeof packed && size + sizeof length + text.size <= sizeof packed;
+        if (fits) {
+            memcpy(packed + size, &length, sizeof length);
+            memcpy(packed + size + sizeof length, text.bytes, text.size);
+            size += sizeof length + text.size;
+        }
+        Py_XDECREF(owner);
+        if (!fits) {
+            count = -1;
+        }
+    }
+    if (count >= 0) {
+        return PyBytes_FromStringAndSize(packed, (Py_ssize_t)size);
+    }
+    PyObject *module = PyImport_ImportModule("conctrace.recorder.command");
+    PyObject *result = module == NULL ? NULL : PyObject_CallMethod(module, "packed_command", NULL);
+    Py_XDECREF(module);
+    return result;
+}
+
 static int
 recorder_init(PyObject *Py_UNUSED(self), PyObject *args, PyObject *Py_UNUSED(names))
 {
-    PyObject *folder;
-    unsigned int role;
-    const char *command;
+    PyObject *folder, *command;
+    unsigned int role = 0;
+    char *bytes;
     Py_ssize_t size;
-    if (!PyArg_ParseTuple(args, "O&Iy#", PyUnicode_FSConverter, &folder, &role, &command, &size)) {
+    if (!PyArg_ParseTuple(args, "O&|I", PyUnicode_FSConverter, &folder, &role)) {
         return -1;
     }
-    int failed = ct_start(PyBytes_AS_STRING(folder), role, command, (size_t)size);
+    if ((command = packed_command()) == NULL || PyBytes_AsStringAndSize(command, &bytes, &size)) {
+        Py_XDECREF(command);
+        Py_DECREF(folder);
+        return -1;
+    }
+    int failed = ct_start(PyBytes_AS_STRING(folder), role, bytes, (size_t)size);
     if (failed) {
         PyErr_SetFromErrnoWithFilename(PyExc_OSError, PyBytes_AS_STRING(folder));
     }
@@ -66,6 +103,7 @@ recorder_init(PyObject *Py_UNUSED(self), PyObject *args, PyObject *Py_UNUSED(nam
         PyDict_Clear(texts);
         texts_size = 0;
     }
+    Py_DECREF(command);
     Py_DECREF(folder);
     return failed;
 }
@@ -353,6 +391,15 @@ announce(PyObject *Py_UNUSED(self), PyObject *Py_UNUSED(ignored))
 }
 
 static PyObject *
+finalizes(PyObject *Py_UNUSED(self), PyObject *Py_UNUSED(ignored))
+{
+    if (ct_alive()) {
+        ct_exits(ct_now(), -1, CT_OUTCOME_EXIT_FINALIZED);
+    }
+    Py_RETURN_NONE;
+}
+
+static PyObject *
 make(PyObject *frame, bool recursive)
 {
     if (!PyFrame_Check(frame)) {
@@ -431,6 +478,7 @@ static PyMethodDef recorder_methods[] = {
     METHOD("stop", stop, METH_NOARGS),
     METHOD("exits", exits, METH_FASTCALL),
     METHOD("announce", announce, METH_NOARGS),
+    METHOD("finalizes", finalizes, METH_NOARGS),
     METHOD("new_lock", new_lock, METH_O),
     METHOD("new_rlock", new_rlock, METH_O),
     METHOD("stand_in", stand_in, METH_FASTCALL),
