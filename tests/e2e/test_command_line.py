@@ -419,7 +419,7 @@ def test_recover_with_nothing_to_recover_says_so(runner: Runner) -> None:
 
 # Help ---------------------------------------------------------------------------------------------------------------
 
-VERBS = ("run", "export", "info", "dump", "recover")
+VERBS = ("run", "export", "info", "dump", "view", "recover")
 
 
 @pytest.mark.parametrize("verb", VERBS)

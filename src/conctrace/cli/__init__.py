@@ -45,6 +45,12 @@ def _dump() -> Verb:
     return dump
 
 
+def _view() -> Verb:
+    from . import view
+
+    return view
+
+
 def _recover() -> Verb:
     from . import recover
 
@@ -57,6 +63,7 @@ VERBS: tuple[tuple[str, Callable[[], Verb], str], ...] = (
     ("export", _export, "write a trace in other formats"),
     ("info", _info, "say what a trace holds"),
     ("dump", _dump, "print a trace as text, one line a record"),
+    ("view", _view, "show a trace in the Perfetto UI, offline"),
     ("recover", _recover, "make a trace from what an interrupted recording left behind"),
 )
 

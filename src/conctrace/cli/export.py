@@ -1,7 +1,7 @@
 """Writes a trace in other formats; each file's extension says which.
 
-.ctrace is the trace as recorded, .json and .json.gz are for Perfetto
-(https://ui.perfetto.dev), .html is a report for a browser.
+.ctrace is the trace as recorded, .json and .json.gz are for Perfetto (see
+`conctrace view`), .html is a report for a browser.
 """
 
 from __future__ import annotations
