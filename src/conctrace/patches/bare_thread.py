@@ -6,8 +6,8 @@ import sys
 
 from .._stdlib import getframe, is_library, monotonic_ns
 from ..events import kinds
+from ..recorder.names import callable_name
 from .guard import active, guarded
-from .names import callable_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from .._stdlib import getframe, monotonic_ns
 from ..events import kinds
+from ..recorder.names import callable_name
 from .exit import say_exit
 from .guard import active, guarded
-from .names import callable_name
 from .wait import begin_wait, end_wait
 from .wait_child import child_status
 

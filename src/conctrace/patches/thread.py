@@ -8,18 +8,18 @@ from __future__ import annotations
 
 import sys
 
-from .._stdlib import getframe, monotonic_ns
+from .. import recorder as _recorder
+from .._stdlib import monotonic_ns
 from ..events import kinds
 from .guard import active, guarded
-from .names import callable_name
-from .wait import begin_wait, end_wait
+from .patchset import PatchSet
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from types import FrameType, ModuleType
+    from types import ModuleType
     from typing import Any
 
-    from .patchset import PatchSet
+_ERROR, _ACQUIRED, _TIMEOUT = kinds.ERROR.number, kinds.ACQUIRED.number, kinds.TIMEOUT.number
 
 
 def install(patches: PatchSet, threading: ModuleType) -> None:
@@ -31,75 +31,70 @@ def install(patches: PatchSet, threading: ModuleType) -> None:
     patches.wrap(threading, "_make_invoke_excepthook", _make_invoke_excepthook)
 
 
+# Of the functions that are called for every thread each has its own `try`: it costs nothing, and a call of a guarded function costs
+# as much as all that is recorded. The recorder is the one that runs when they are installed.
+
 # Starting --------------------------------------------------------------------------------------------------
 
 
 def _start(original: Any) -> Any:
+    recorder: Any = _recorder.current
+
     def start(self: Any) -> None:
-        number = _number(self)
-        began = monotonic_ns()
+        began = 0
+        try:
+            began = recorder.starting(self)
+        except BaseException as error:
+            if not recorder.failed(error):
+                raise
         original(self)
-        _started(number, began, getframe(1))
+        try:
+            recorder.started(self, began)
+        except BaseException as error:
+            if not recorder.failed(error):
+                raise
 
     return start
-
-
-@guarded
-def _number(thread: Any) -> int:
-    return active().object_number(thread, _define)
-
-
-def _define(thread: Any) -> tuple[str, str, int, str]:
-    """The OBJECT definition of a Thread. Reads only what `Thread.__init__` sets."""
-    target = getattr(thread, "_target", None)
-    if target is None:
-        # A Timer has a function of its own, a subclass its `run`.
-        is_library = type(thread).__module__ == "threading"
-        target = getattr(thread, "function", None) if is_library else type(thread).run
-    return "Thread", str(getattr(thread, "_name", "")), 0, callable_name(target)
-
-
-@guarded
-def _started(number: int | None, began: int, frame: FrameType) -> None:
-    active().call(kinds.THREAD_START.number, began, frame, number or 0)
 
 
 # Running ---------------------------------------------------------------------------------------------------
 
 
 def _bootstrap_inner(original: Any) -> Any:
+    recorder: Any = _recorder.current
+
     def _bootstrap_inner(self: Any) -> None:
-        _begins(self)
+        try:
+            recorder.running(self)
+        except BaseException as error:
+            if not recorder.failed(error):
+                raise
         try:
             original(self)
         finally:
-            _ends(self)
+            try:
+                recorder.ended(self)
+            except BaseException as error:
+                if not recorder.failed(error):
+                    raise
 
     return _bootstrap_inner
 
 
-@guarded
-def _begins(thread: Any) -> None:
-    recorder = active()
-    recorder.thread_begins(str(thread._name), bool(thread._daemonic), recorder.object_number(thread, _define))
-
-
-@guarded
-def _ends(thread: Any) -> None:
-    active().thread_ends(str(thread._name), bool(thread._daemonic))
-
-
 def _make_invoke_excepthook(original: Any) -> Any:
     def _make_invoke_excepthook() -> Any:
-        invoke = original()
-
-        def invoke_excepthook(thread: Any) -> None:
-            _failed(thread, *sys.exc_info())
-            invoke(thread)
-
-        return invoke_excepthook
+        return _Method(_invoke_excepthook, original())  # one for each thread: cheaper than a function
 
     return _make_invoke_excepthook
+
+
+def _invoke_excepthook(invoke: Any, thread: Any) -> None:
+    _failed(thread, *sys.exc_info())
+    invoke(thread)
+
+
+#: `types` would have to be imported for it.
+_Method: Any = type(PatchSet().wrap)
 
 
 @guarded
@@ -112,7 +107,7 @@ def _failed(thread: Any, kind: type[BaseException] | None, error: BaseException 
         trace = trace.tb_next
     stack = recorder.stack(trace.tb_frame) if trace is not None else 0
     text = recorder.text(f"{kind.__name__}: {_text(error)}"[:500])
-    recorder.emit(kinds.THREAD_ERROR.number, monotonic_ns(), 0, recorder.object_number(thread, _define), text, 0, stack)
+    recorder.emit(kinds.THREAD_ERROR.number, monotonic_ns(), 0, recorder.thread_number(thread), text, 0, stack)
 
 
 def _text(error: BaseException | None) -> str:
@@ -126,17 +121,27 @@ def _text(error: BaseException | None) -> str:
 
 
 def _join(original: Any) -> Any:
+    recorder: Any = _recorder.current
+
     def join(self: Any, timeout: float | None = None) -> None:
-        token = begin_wait(kinds.THREAD_JOIN, _number(self) or 0)
+        token = 0
+        try:
+            token = recorder.joining(self)
+        except BaseException as error:
+            if not recorder.failed(error):
+                raise
         if not token:
             original(self, timeout)
             return
-        outcome = kinds.ERROR.number
+        outcome = _ERROR
         try:
             original(self, timeout)
-            ended = timeout is None or not self.is_alive()
-            outcome = kinds.ACQUIRED.number if ended else kinds.TIMEOUT.number
+            outcome = _ACQUIRED if timeout is None or not self.is_alive() else _TIMEOUT
         finally:
-            end_wait(token, outcome)
+            try:
+                recorder.end_wait(token, outcome)
+            except BaseException as error:
+                if not recorder.failed(error):
+                    raise
 
     return join

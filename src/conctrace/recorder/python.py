@@ -37,6 +37,7 @@ from .segments import Segment, more_slots, segment_size
 from .shared import Shared, is_the_programs
 from .sites import Sites
 from .tables import Table
+from .things import Things
 from .threads import ThreadEnd, ThreadState
 
 TYPE_CHECKING = False
@@ -62,7 +63,7 @@ _ENTRY_SIZES = {"threads": layout.THREAD_ENTRY_SIZE, "totals": layout.TOTALS_ENT
 _epochs = [0]
 
 
-class Recorder(Shared):
+class Recorder(Shared, Things):
     """Everything that patches may call (`shared.Interface`). One per process; `alive` says whether it (still) records."""
 
     __slots__ = (

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from _weakref import ref as weak_reference
 
 from .._stdlib import get_ident, is_library_file
-from ..events.kinds import OBJECT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -82,13 +80,16 @@ if TYPE_CHECKING:
             Only while `alive`.
             """
 
+        def thread_number(self, thread: Any, /) -> int:
+            """Number of a Thread object; 0 while nothing is recorded."""
+
         def site(self, frame: FrameType, /) -> int:
             """Number of the place where this frame is; 0 when the table is full."""
 
         def stack(self, frame: FrameType | None, /) -> int:
             """Number of the stack from this frame outwards."""
 
-        # Threads and the image
+        # Threads
 
         def meet(self) -> None:
             """Announce the current thread if nobody has."""
@@ -98,6 +99,25 @@ if TYPE_CHECKING:
 
         def thread_ends(self, name: str, daemon: bool, /) -> None:
             """The current thread's last record; its name again if it has changed."""
+
+        # What happens to Thread objects; none of these does anything while nothing is recorded
+
+        def starting(self, thread: Any, /) -> int:
+            """The current thread is about to start it: when that began, for `started`; 0 when nothing is recorded."""
+
+        def started(self, thread: Any, began: int, /) -> None:
+            """The current thread has started it; the place is where our caller was called."""
+
+        def running(self, thread: Any, /) -> None:
+            """It is the current thread, which has just begun."""
+
+        def ended(self, thread: Any, /) -> None:
+            """It is the current thread, and over."""
+
+        def joining(self, thread: Any, /) -> int:
+            """The current thread is about to wait for its end; a token for `end_wait`, 0 when nothing is recorded."""
+
+        # The image
 
         def count(self, counter: str, by: int = 1, /) -> None:
             """Count something that could not be recorded (`layout.LIVE_COUNTERS`)."""
@@ -136,21 +156,13 @@ if TYPE_CHECKING:
             It looks like the original. What it leaves to Python it does by what `in_python(original)` returns.
             """
 
-    class _Whole(Interface, Protocol):
-        """A recorder as `Shared` sees it."""
-
-        _objects: dict[int, Any]
-
-
-_OBJECT = OBJECT.number
-
 
 class Shared:
     """Mixed into each recorder."""
 
     __slots__ = ()
 
-    def failed(self: _Whole, error: BaseException, /) -> bool:
+    def failed(self: Interface, error: BaseException, /) -> bool:
         """What to do about an exception that came out of our code: True to swallow it, False to let it pass.
 
         A signal handler of the program can raise in the middle of ours; that is the program's exception.
@@ -159,26 +171,10 @@ class Shared:
             return False
         if isinstance(error, (RecursionError, MemoryError)):  # the program's straits, not our mistake
             self.count("dropped")
-            return True
-        self.count("errors")
-        self.switch_off(f"{type(error).__name__}: {error}{_where(error)}")
+        elif self.alive:  # else nothing of it is new: some of us are called even when it is off
+            self.count("errors")
+            self.switch_off(f"{type(error).__name__}: {error}{_where(error)}")
         return True
-
-    def object_number(self: _Whole, thing: object, define: Any, /) -> int:
-        """Number of a Thread or Process, kept while the thing lives, without touching it.
-
-        `define` gives the fields of its `OBJECT` definition; it is called once in each image that meets the thing.
-        """
-        known = self._objects.get(id(thing))
-        if known is None or known[1]() is not thing:
-            forget = self._objects.pop
-            key = id(thing)
-            known = [self.number(), weak_reference(thing, lambda _: forget(key, None)), 0]
-            self._objects[key] = known
-        if known[2] != self.epoch and self.define(_OBJECT, known[0], define(thing)):
-            known[2] = self.epoch
-        number: int = known[0]
-        return number
 
     def _thread_facts(self) -> tuple[str, bool, int]:
         """Name, daemon flag and object number of the current thread, as far as `threading` knows it."""

@@ -187,6 +187,20 @@ struct ct_text {
     size_t size;
 };
 
+enum { CT_DIGITS = 20 }; /* of the largest number */
+
+/* A number as text, at the end of `room`. */
+static inline struct ct_text
+ct_digits(char room[CT_DIGITS], uint64_t number)
+{
+    char *at = room + CT_DIGITS;
+    do {
+        *--at = (char)('0' + number % 10);
+        number /= 10;
+    } while (number != 0);
+    return (struct ct_text){at, (size_t)(room + CT_DIGITS - at)};
+}
+
 /* Store a definition; its payload is these fields. False when there was no room: then it must not be taken for known. */
 bool ct_define(uint8_t definition, uint32_t number, const struct ct_text *fields, size_t count);
 /* The same with numbers for fields. */
@@ -294,6 +308,18 @@ uint32_t ct_begin_wait(struct ct_wait *wait, PyFrameObject *frame); /* a token; 
 /* Of the innermost wait; NULL: as when it began. May be called at any time. */
 void ct_end_wait(uint32_t token, uint8_t outcome, const uint64_t *other, const int64_t *value);
 void ct_exits(uint64_t time, int64_t value, uint8_t outcome);
+
+/* things.c: objects that have a number while they live -------------------------------------------------------------- */
+
+/* Stores an object's definition: 1, no room: 0, an exception: -1. */
+typedef int ct_definer(PyObject *thing, uint32_t number, PyObject *how);
+
+int ct_things_init(void); /* -1 with an exception */
+/* Only while `ct_alive()`; 0 with an exception. `define` is called once in each image that meets the thing. */
+uint32_t ct_object_number(PyObject *thing, ct_definer *define, PyObject *how);
+uint32_t ct_thread_number(PyObject *thread); /* of a Thread object */
+/* Name (a new reference) and daemon flag of a Thread object; -1 with an exception. */
+int ct_thread_facts(PyObject *thread, PyObject **name, bool *daemon);
 
 /* locks.c ------------------------------------------------------------------------------------------------------------ */
 

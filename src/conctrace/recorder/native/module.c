@@ -202,30 +202,61 @@ end_wait(PyObject *Py_UNUSED(self), PyObject *const *args, Py_ssize_t count)
 
 /* Definitions ---------------------------------------------------------------------------------------------------------- */
 
-static PyObject *
-define(PyObject *Py_UNUSED(self), PyObject *const *args, Py_ssize_t count)
+enum { MOST_FIELDS = 8 };
+
+/* 1, or 0: no room; -1 with an exception. */
+static int
+define_fields(uint8_t definition, uint32_t number, PyObject *values)
 {
-    enum { MOST = 8 };
-    if (check_count("define", count, 3, 3)) {
-        return NULL;
+    if (!PyTuple_Check(values) || PyTuple_GET_SIZE(values) > MOST_FIELDS) {
+        PyErr_SetString(PyExc_TypeError, "a definition is a tuple of at most 8 fields");
+        return -1;
     }
-    uint8_t definition = (uint8_t)word(args, count, 0, 0);
-    uint32_t number = (uint32_t)word(args, count, 1, 0);
-    if (PyErr_Occurred() || !PyTuple_Check(args[2]) || PyTuple_GET_SIZE(args[2]) > MOST) {
-        PyErr_SetString(PyExc_TypeError, "define takes two numbers and a tuple of at most 8 fields");
-        return NULL;
-    }
-    PyObject *owners[MOST];
-    struct ct_text fields[MOST];
-    Py_ssize_t size = PyTuple_GET_SIZE(args[2]);
+    PyObject *owners[MOST_FIELDS];
+    struct ct_text fields[MOST_FIELDS] = {{"", 0}};
+    Py_ssize_t size = PyTuple_GET_SIZE(values);
     for (Py_ssize_t i = 0; i < size; i++) {
-        fields[i] = ct_utf8(PyTuple_GET_ITEM(args[2], i), &owners[i]);
+        fields[i] = ct_utf8(PyTuple_GET_ITEM(values, i), &owners[i]);
     }
     bool stored = ct_define(definition, number, fields, (size_t)size);
     for (Py_ssize_t i = 0; i < size; i++) {
         Py_XDECREF(owners[i]);
     }
-    return PyBool_FromLong(stored);
+    return stored;
+}
+
+static PyObject *
+define(PyObject *Py_UNUSED(self), PyObject *const *args, Py_ssize_t count)
+{
+    if (check_count("define", count, 3, 3)) {
+        return NULL;
+    }
+    uint8_t definition = (uint8_t)word(args, count, 0, 0);
+    uint32_t number = (uint32_t)word(args, count, 1, 0);
+    int stored = PyErr_Occurred() ? -1 : define_fields(definition, number, args[2]);
+    return stored < 0 ? NULL : PyBool_FromLong(stored);
+}
+
+static int
+define_by(PyObject *thing, uint32_t number, PyObject *how)
+{
+    PyObject *values = PyObject_CallOneArg(how, thing);
+    int stored = values == NULL ? -1 : define_fields(CT_DEFINE_OBJECT, number, values);
+    Py_XDECREF(values);
+    return stored;
+}
+
+/* A number, or NULL for 0 with an exception. */
+static PyObject *
+numbered(uint32_t number)
+{
+    return number == 0 && PyErr_Occurred() ? NULL : PyLong_FromUnsignedLong(number);
+}
+
+static PyObject *
+object_number(PyObject *Py_UNUSED(self), PyObject *const *args, Py_ssize_t count)
+{
+    return check_count("object_number", count, 2, 2) ? NULL : numbered(ct_object_number(args[0], define_by, args[1]));
 }
 
 static PyObject *
@@ -314,6 +345,76 @@ thread_ends(PyObject *Py_UNUSED(self), PyObject *const *args, Py_ssize_t count)
     Py_RETURN_NONE;
 }
 
+static PyObject *
+thread_number(PyObject *Py_UNUSED(self), PyObject *thread)
+{
+    return numbered(ct_alive() ? ct_thread_number(thread) : 0);
+}
+
+static PyObject *
+starting(PyObject *Py_UNUSED(self), PyObject *thread)
+{
+    if (!ct_alive()) {
+        return PyLong_FromLong(0);
+    }
+    return ct_thread_number(thread) == 0 && PyErr_Occurred() ? NULL : PyLong_FromUnsignedLongLong(ct_now());
+}
+
+static PyObject *
+started(PyObject *Py_UNUSED(self), PyObject *const *args, Py_ssize_t count)
+{
+    if (check_count("started", count, 2, 2)) {
+        return NULL;
+    }
+    struct ct_record record = {.kind = CT_KIND_THREAD_START, .time = word(args, count, 1, 0)};
+    if (PyErr_Occurred() || record.time == 0 || !ct_alive()) {
+        return done();
+    }
+    record.object = ct_thread_number(args[0]);
+    if (record.object != 0 && ct_alive()) {
+        ct_call(&record, PyEval_GetFrame());
+    }
+    return done();
+}
+
+static PyObject *
+running(PyObject *Py_UNUSED(self), PyObject *thread)
+{
+    PyObject *name;
+    bool daemon;
+    if (!ct_alive() || ct_thread_facts(thread, &name, &daemon)) {
+        return done();
+    }
+    uint32_t number = ct_thread_number(thread);
+    if ((number != 0 || !PyErr_Occurred()) && ct_alive()) {
+        ct_thread_begins(name, daemon, number, 0);
+    }
+    Py_DECREF(name);
+    return done();
+}
+
+static PyObject *
+ended(PyObject *Py_UNUSED(self), PyObject *thread)
+{
+    PyObject *name;
+    bool daemon;
+    if (!ct_alive() || ct_thread_facts(thread, &name, &daemon)) {
+        return done();
+    }
+    if (ct_alive()) {
+        ct_thread_ends(name, daemon);
+    }
+    Py_DECREF(name);
+    return done();
+}
+
+static PyObject *
+joining(PyObject *Py_UNUSED(self), PyObject *thread)
+{
+    struct ct_wait wait = {.kind = CT_KIND_THREAD_JOIN, .thing = ct_alive() ? ct_thread_number(thread) : 0};
+    return numbered(wait.thing != 0 && ct_alive() ? ct_begin_wait(&wait, PyEval_GetFrame()) : 0);
+}
+
 /* The recorder itself -------------------------------------------------------------------------------------------------------- */
 
 static const struct {
@@ -361,8 +462,8 @@ static PyObject *
 switch_off(PyObject *Py_UNUSED(self), PyObject *reason)
 {
     PyObject *owner;
-    ct_utf8(reason, &owner);
-    ct_switch_off(owner == NULL ? "?" : PyBytes_AS_STRING(owner));
+    struct ct_text text = ct_utf8(reason, &owner);
+    ct_switch_off(text.bytes);
     Py_XDECREF(owner);
     Py_RETURN_NONE;
 }
@@ -467,12 +568,19 @@ static PyMethodDef recorder_methods[] = {
     METHOD("end_wait", end_wait, METH_FASTCALL),
     METHOD("define", define, METH_FASTCALL),
     METHOD("number", number, METH_NOARGS),
+    METHOD("object_number", object_number, METH_FASTCALL),
     METHOD("text", text, METH_O),
     METHOD("site", site, METH_O),
     METHOD("stack", stack, METH_O),
     METHOD("meet", meet, METH_NOARGS),
     METHOD("thread_begins", thread_begins, METH_FASTCALL),
     METHOD("thread_ends", thread_ends, METH_FASTCALL),
+    METHOD("thread_number", thread_number, METH_O),
+    METHOD("starting", starting, METH_O),
+    METHOD("started", started, METH_FASTCALL),
+    METHOD("running", running, METH_O),
+    METHOD("ended", ended, METH_O),
+    METHOD("joining", joining, METH_O),
     METHOD("count", count_, METH_FASTCALL),
     METHOD("switch_off", switch_off, METH_O),
     METHOD("stop", stop, METH_NOARGS),
@@ -514,7 +622,7 @@ module_exec(PyObject *module)
     if (texts == NULL) { /* a second copy of the module shares all this with the first */
         PyObject *stdlib = PyImport_ImportModule("conctrace._stdlib");
         if (stdlib == NULL || ct_sites_init(stdlib) || ct_locks_init(stdlib) || ct_stand_ins_init() ||
-            PyType_Ready(&recorder_type) || (texts = PyDict_New()) == NULL) {
+            ct_things_init() || PyType_Ready(&recorder_type) || (texts = PyDict_New()) == NULL) {
             Py_XDECREF(stdlib);
             return -1;
         }

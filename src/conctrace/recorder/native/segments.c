@@ -253,12 +253,11 @@ bool
 ct_define_numbers(uint8_t definition, uint32_t number, const uint64_t *fields, size_t count)
 {
     enum { MOST = 16 };
-    char digits[MOST][24];
+    char digits[MOST][CT_DIGITS];
     struct ct_text texts[MOST];
     assert(count <= MOST);
     for (size_t i = 0; i < count; i++) {
-        int size = snprintf(digits[i], sizeof digits[i], "%llu", (unsigned long long)fields[i]);
-        texts[i] = (struct ct_text){digits[i], (size_t)size};
+        texts[i] = ct_digits(digits[i], fields[i]);
     }
     return ct_define(definition, number, texts, count);
 }

@@ -190,11 +190,15 @@ digits(PyObject *number)
     return overflow < 0 || PyErr_Occurred() ? NULL : PyBytes_FromString(text);
 }
 
-/* UTF-8 of a text, digits of a number; names come from the program and may hold lone surrogates. Not by PyObject_Str, which runs
+/* UTF-8 of a text, digits of a number, with a NUL behind; names come from the program and may hold lone surrogates. Not by PyObject_Str, which runs
  * the handlers of signals that have come in: what they raise is the program's, and must not end here. */
 struct ct_text
 ct_utf8(PyObject *text, PyObject **owner)
 {
+    if (PyUnicode_CheckExact(text) && PyUnicode_IS_COMPACT_ASCII(text)) {
+        *owner = Py_NewRef(text);
+        return (struct ct_text){(const char *)PyUnicode_1BYTE_DATA(text), (size_t)PyUnicode_GET_LENGTH(text)};
+    }
     *owner = PyUnicode_Check(text) ? PyUnicode_AsEncodedString(text, "utf-8", "backslashreplace")
              : PyLong_Check(text)  ? digits(text)
                                    : NULL;

@@ -15,6 +15,7 @@ __thread uint32_t ct_first_in;
 static __thread uint64_t without_locals;
 
 static const char capsule_name[] = "conctrace";
+static PyObject *capsule_key; /* the same, interned */
 
 /* The end ------------------------------------------------------------------------------------------------------------- */
 
@@ -78,11 +79,14 @@ watch_end(struct ct_thread *thread)
 {
     PyObject *locals = PyThreadState_GetDict();
     PyObject *capsule = PyCapsule_New(thread, capsule_name, thread_gone);
-    if (locals == NULL || capsule == NULL) {
+    if (capsule_key == NULL) {
+        capsule_key = PyUnicode_InternFromString(capsule_name);
+    }
+    if (locals == NULL || capsule == NULL || capsule_key == NULL) {
         Py_XDECREF(capsule);
         return -1;
     }
-    int failed = PyDict_SetItemString(locals, capsule_name, capsule);
+    int failed = PyDict_SetItem(locals, capsule_key, capsule);
     if (!failed) { /* until then it says nothing when it goes */
         PyCapsule_SetContext(capsule, (void *)(uintptr_t)thread->epoch);
     }
@@ -93,16 +97,17 @@ watch_end(struct ct_thread *thread)
 static void
 define_thread(struct ct_thread *thread, PyObject *name, bool daemon)
 {
-    char native[24], object[24];
+    char native[CT_DIGITS], object[CT_DIGITS];
     PyObject *owner;
     struct ct_text fields[4];
     Py_XINCREF(name);
     Py_XSETREF(thread->name, name);
     thread->daemon = daemon;
     fields[0] = name == NULL ? (struct ct_text){"", 0} : ct_utf8(name, &owner);
-    fields[1] = (struct ct_text){native, (size_t)snprintf(native, sizeof native, "%ld", syscall(SYS_gettid))};
+    fields[1] = ct_digits(native, (uint64_t)syscall(SYS_gettid));
     fields[2] = (struct ct_text){daemon ? "1" : "0", 1};
-    fields[3] = (struct ct_text){object, (size_t)snprintf(object, sizeof object, "%lld", (long long)thread->thing)};
+    /* Of one whose end has been recorded it is -1. */
+    fields[3] = thread->thing < 0 ? (struct ct_text){"-1", 2} : ct_digits(object, (uint64_t)thread->thing);
     thread->defined = ct_define(CT_DEFINE_THREAD, thread->index + 1, fields, 4);
     if (name != NULL) {
         Py_XDECREF(owner);
