@@ -120,8 +120,8 @@ def last_words():
     sys.exit(7)
 """
 
-#: Slots of 64 bytes that one step takes: the span, and the definition of its argument's text in two.
-STEP_BYTES = 3 * 64
+#: Slots of 64 bytes that one step takes: the span's begin and end, and the definition of its argument's text in two.
+STEP_BYTES = 4 * 64
 
 
 @pytest.fixture
