@@ -37,7 +37,8 @@ class Plan:
     """What was asked for: everything the collector, the writer and ``recover`` need to know of a run."""
 
     __slots__ = (
-        "code", "command", "conctrace", "cwd", "detail", "fallback_name", "host", "include", "inside", "outputs", "platform", "python",
+        "code", "command", "conctrace", "cwd", "detail", "fallback_name", "functions", "host", "include", "inside", "outputs",
+        "platform", "python",
         "values", "wait_seconds", "waiter_pid", "wall_ns",
     )  # fmt: skip
 
@@ -60,6 +61,7 @@ class Plan:
         conctrace: str,
         include: list[str],
         inside: bool = False,
+        functions: list[str] | None = None,
     ) -> None:
         #: what the user asked to run, as shown to people
         self.command = command
@@ -85,6 +87,8 @@ class Plan:
         self.include = include
         #: made by `conctrace.trace`: the main process is the one that asked, and it goes on when all is over
         self.inside = inside
+        #: patterns of the functions whose calls are recorded; empty: the program's own and its packages'; None: no calls
+        self.functions = functions
 
     def as_dict(self) -> dict[str, Any]:
         """The plan as JSON keeps it."""
@@ -99,6 +103,8 @@ def create(plan: Plan, root: str | None = None) -> str:
     try:
         _write_new(os.path.join(folder, layout.CONTROL_FILE), _control_page(plan))
         _write_new(os.path.join(folder, PLAN_FILE), json.dumps(plan.as_dict()).encode())
+        if plan.functions is not None:
+            _write_new(os.path.join(folder, settings.FUNCTIONS_FILE), b"")
     except OSError as error:
         remove(folder)
         raise SessionError(

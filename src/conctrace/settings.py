@@ -9,6 +9,8 @@ import os
 
 #: Set by ``conctrace run`` for the target and all it starts: the session's folder.
 SESSION_VARIABLE = "CONCTRACE_SESSION"
+#: A file in the session's folder that is there when calls of functions are to be recorded.
+FUNCTIONS_FILE = "functions"
 #: ``native`` or ``python``: which recorder to use.
 RECORDER_VARIABLE = "CONCTRACE_RECORDER"
 #: Folder in which session folders are made.

@@ -34,6 +34,9 @@ class Parser(argparse.ArgumentParser):
     #: Options after which everything belongs to the target; with any at all, options end at the target.
     ends_options: tuple[str, ...] = ()
 
+    #: Options whose value stands behind "=", if they have one.
+    joined_only: tuple[str, ...] = ()
+
     def error(self, message: str) -> NoReturn:
         raise UsageError(f"{message} (see {self.prog} --help)")
 
@@ -56,8 +59,9 @@ class Parser(argparse.ArgumentParser):
         """Whether the option at this place has its value in the next word."""
         for action in self._actions:
             if words[at] in action.option_strings:
-                optional = action.nargs == argparse.OPTIONAL
-                return action.nargs != 0 and not (optional and not is_number(words[at + 1 : at + 2]))
+                if action.nargs == argparse.OPTIONAL:
+                    return words[at] not in self.joined_only and is_number(words[at + 1 : at + 2])
+                return action.nargs != 0
         return False
 
 

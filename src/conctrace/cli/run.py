@@ -7,6 +7,7 @@ ends as the program ends: with its exit status, or by the same signal.
 
 from __future__ import annotations
 
+import argparse
 import os
 import signal
 import sys
@@ -15,6 +16,7 @@ import time
 from .. import outputs, sessions, settings
 from .._version import __version__
 from ..collector import launch
+from ..errors import UsageError
 from ..events.layout import DETAILS
 from . import parsing, places, target, waiter
 from .ending import Ending
@@ -22,8 +24,6 @@ from .terminal import say
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from argparse import Namespace
-
     from .parsing import Parser
     from .target import Target
 
@@ -36,6 +36,9 @@ examples:
   conctrace run -c 'import app; app.go()'
   conctrace run ./serve.sh               any command; each Python it starts that
                                          has conctrace installed is recorded
+  conctrace run --functions race.py      each call of a function, too
+  conctrace run --functions=jinja2,app.* site.py
+                                         calls in jinja2 and in app's modules
   conctrace run --wait 5 jobs.py         gives child processes 5 s to end
 
 formats by extension: .ctrace (as recorded), .json and .json.gz (for Perfetto),
@@ -60,8 +63,32 @@ def add_arguments(parser: Parser) -> None:
                         help="budget: everything that waited, and the rest up to a limit; all: no limit; "
                              "waits: only what waited. Totals are exact in each")  # fmt: skip
     parser.add_argument("--no-values", dest="values", action="store_false", help="record no values of arguments")
+    parser.joined_only = ("--functions",)
+    parser.add_argument("--functions", metavar="PATTERN", nargs="?", action="append", type=_patterns, const=[],
+                        help="record each call of a Python function, too, by viztracer; this costs. Without a PATTERN: "
+                             "of the program and its packages, not of the standard library. =PATTERN,… : of these "
+                             "packages, modules, files or functions; * stands for anything")  # fmt: skip
     parsing.add_include(parser)
     parser.add_argument("--python", metavar="EXE", help="the Python to run TARGET; it must have conctrace installed")
+
+
+def _patterns(word: str) -> list[str]:
+    patterns = word.split(",")
+    for pattern in patterns:
+        if not pattern.strip() or pattern.count("[") > pattern.count("]"):
+            raise argparse.ArgumentTypeError(f"{word!r} names no functions: {pattern!r} is no pattern")
+    return [pattern.strip() for pattern in patterns]
+
+
+def _functions(chosen: list[list[str]] | None) -> list[str] | None:
+    """The patterns of all ``--functions``; one without any stands for all that the program's own packages have."""
+    if chosen is None:
+        return None
+    from importlib.util import find_spec
+
+    if find_spec("viztracer") is None:
+        raise UsageError("--functions needs viztracer, which is not installed: pip install viztracer")
+    return [pattern for patterns in chosen for pattern in patterns]
 
 
 def _seconds(word: str) -> float | None:
@@ -72,7 +99,7 @@ def _seconds(word: str) -> float | None:
     return seconds if seconds < 4e9 else None
 
 
-def run(args: Namespace) -> int:
+def run(args: argparse.Namespace) -> int:
     """Run the target; its exit status is the result."""
     waiter.occupy_standard_descriptors()
     program = target.find(args.target, module=args.module, code=args.code, python=args.python)
@@ -106,7 +133,7 @@ def _record(program: Target, folder: str) -> Ending:
     return ending
 
 
-def _plan(args: Namespace, program: Target) -> tuple[sessions.Plan, str | None]:
+def _plan(args: argparse.Namespace, program: Target) -> tuple[sessions.Plan, str | None]:
     """What is asked for, and the folder for the outputs where that is not the one asked for."""
     files, elsewhere = (outputs.asked_for(args.outputs), None) if args.outputs else outputs.by_default(program.name)
     system = os.uname()
@@ -126,6 +153,7 @@ def _plan(args: Namespace, program: Target) -> tuple[sessions.Plan, str | None]:
         platform=f"{system.sysname} {system.release} {system.machine}",
         conctrace=__version__,
         include=args.include,
+        functions=_functions(args.functions),
     )
     return plan, elsewhere
 

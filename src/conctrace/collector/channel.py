@@ -30,7 +30,8 @@ WINDOW = 64
 #: The queue holds more than the window: facts are few, and are sent in any case.
 CAPACITY = 4 * WINDOW
 
-#: Messages: ("records", number, nonce, segment, first, rows), ("facts", number, kind, nonce, facts), ("finish", number, facts)
+#: Messages: ("records", number, nonce, segment, first, rows), ("facts", number, kind, nonce, facts),
+#: ("calls", number, nonce), ("finish", number, facts)
 Message: TypeAlias = "tuple[Any, ...]"
 
 _ACK = Struct("<Q")
@@ -72,6 +73,10 @@ class Channel:
     def facts(self, kind: int, nonce: Nonce, facts: dict[str, Any]) -> int:
         """Sends a block of another kind."""
         return self._put("facts", kind, nonce, facts)
+
+    def calls(self, nonce: Nonce) -> int:
+        """Tells the writer to take an image's calls of functions, which lie in the session's folder."""
+        return self._put("calls", nonce)
 
     def finish(self, facts: dict[str, Any]) -> int:
         """Tells the writer that this was all."""

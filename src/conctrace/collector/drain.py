@@ -20,7 +20,7 @@ import time
 from collections import deque
 from contextlib import suppress
 
-from ..events import kinds, layout
+from ..events import functions, kinds, layout
 from ..events.schema import RECORD, RECORD_SIZE
 from ..tracefile import format as form
 from . import tables
@@ -64,6 +64,9 @@ if TYPE_CHECKING:
 
         def facts(self, kind: int, nonce: Nonce, facts: dict[str, Any]) -> int:
             """Hands on a block of another kind."""
+
+        def calls(self, nonce: Nonce) -> int:
+            """Says that an image's calls of functions can be taken, if it left any."""
 
 
 class Image:
@@ -293,6 +296,8 @@ class Drain:
         page = tables.live_page(self.folder, image.nonce)
         image.facts = tables.identity(page) or image.facts
         reason = "" if image.facts["readable"] else "its recorder is of another version of conctrace: nothing was read"
+        if os.path.exists(os.path.join(self.folder, functions.file_name(image.nonce))):
+            self._sink.calls(image.nonce)
         number = self._sink.facts(form.FINAL, image.nonce, {
             "facts": image.facts, "seen": image.seen, "counters": tables.counters(page),
             "off_reason": reason or tables.off_reason(page),

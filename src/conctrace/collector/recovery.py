@@ -21,6 +21,7 @@ from ..events import layout
 from ..tracefile import format as form
 from ..tracefile.reader import read_blocks
 from ..tracefile.writer import TraceWriter
+from . import functions
 from .drain import Drain
 from .loop import CLOSING_MS
 from .names import NameFinder
@@ -80,7 +81,7 @@ def _completed(folder: str, spare: str, plan: Plan, control: int) -> str:
 def _complete(folder: str, path: str, plan: Plan, control: int) -> None:
     so_far = _SoFar(path)
     file = _open(path, so_far.end)
-    sink = _FileSink(file, plan)
+    sink = _FileSink(file, folder, plan)
     try:
         if not so_far.end:
             file.write_facts(form.PLAN, 0, plan.as_dict())
@@ -136,7 +137,7 @@ class _SoFar:
         try:
             blocks = read_blocks(path)
             for block in blocks:
-                self._look_at(block.kind, block.nonce, {} if block.kind == form.RECORDS else block.facts())
+                self._look_at(block.kind, block.nonce, {} if block.kind in form.BINARY else block.facts())
                 self.end = block.end
         except TraceFileError:
             # None, or cut inside its head: it is begun anew.
@@ -153,8 +154,10 @@ class _SoFar:
 class _FileSink:
     """Puts everything straight into the trace file."""
 
-    def __init__(self, file: TraceWriter, plan: Plan) -> None:
+    def __init__(self, file: TraceWriter, folder: str, plan: Plan) -> None:
         self._file = file
+        self._folder = folder
+        self._plan = plan
         self.names = NameFinder(plan.cwd, plan.code)
         self.acked = 0
 
@@ -175,4 +178,10 @@ class _FileSink:
         self._file.write_facts(kind, nonce, facts)
         if kind == form.IMAGE:
             self.names.meet(nonce, facts["facts"])
+        return self.acked
+
+    def calls(self, nonce: Nonce) -> int:
+        if self._plan.functions is not None:
+            for part in functions.parts(self._folder, nonce, self._plan.functions):
+                self._file.write_calls(nonce, part)
         return self.acked

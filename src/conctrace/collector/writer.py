@@ -28,6 +28,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from ..events.ids import Nonce
     from ..sessions import Plan
     from .channel import WriterEnd
 
@@ -88,11 +89,21 @@ class _Writer:
             nonce, _segment, _first, rows = rest
             self._file.write_records(*rest)
             self._names.look_at(nonce, rows)
+        elif what == "calls":
+            self._write_calls(*rest)
         else:
             kind, nonce, facts = rest
             self._file.write_facts(kind, nonce, facts)
             if kind == form.IMAGE:
                 self._names.meet(nonce, facts["facts"])
+
+    def _write_calls(self, nonce: Nonce) -> None:
+        if self._plan.functions is not None:
+            from . import functions
+
+            for part in functions.parts(self._folder, nonce, self._plan.functions):
+                self._file.write_calls(nonce, part)
+            functions.unlink(self._folder, nonce)
 
     def _finish(self, facts: dict[str, Any]) -> None:
         self._file.write_facts(form.NAMES, 0, self._names.found())

@@ -10,6 +10,8 @@ acknowledges and unlinks; nobody ever truncates a live file.
 ``NONCE.threads.K``       chunks of `THREAD_ENTRY`: what each thread waits for and holds right now
 ``NONCE.totals.K``        chunks of `TOTALS_ENTRY`: exact totals per (object, thread, call site)
 ``NONCE.objects.K``       chunks of `OBJECT_ENTRY`: who has each lock that somebody had to wait for
+``functions``             empty; there when calls of functions are to be recorded, too (``run --functions``)
+``NONCE.functions``       what viztracer recorded of an image's calls; made when the image ends (`functions`)
 ``session.json``          what was asked for (`sessions.Plan`), read by collector and ``recover``
 ``trace.ctrace``          the trace so far
 ========================  ===============================================================================

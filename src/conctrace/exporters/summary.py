@@ -51,6 +51,7 @@ def summary(trace: Trace) -> dict[str, Any]:
         "thread_count": len(digest.shown_threads(trace)),
         "processes": [_process(trace, process) for process in processes[:PROCESSES]],
         "other_endings": _tally(words.ending(process.end) for process in processes[PROCESSES:]),
+        "function_count": trace.functions.total if trace.functions.asked else None,
         "wait_count": len(trace.waits),
         "waits": [_wait(trace, wait, places) for wait in digest.worth_telling(trace, WAITS)],
         "locks": [_lock(lock, places) for lock in used[:LOCKS]],
@@ -182,6 +183,8 @@ def _head(page: _Page, about: dict[str, Any]) -> None:
     page.say(f"conctrace: {name}: {status} after {words.duration(about['duration_ns'])}", 0, 4, "1")
     counts = words.many(about["process_count"], "process", "processes"), words.many(about["thread_count"], "thread")
     page.say(f"{', '.join(counts)}; {about['recorder']} recorder", 2)
+    if about.get("function_count") is not None:
+        page.say(f"{words.many(about['function_count'], 'function call')}, recorded by viztracer", 2)
     if about["native_missing"]:
         page.say("The native recorder is not built here, so locks cost more time: see README.", 2)
     if not about["complete"]:

@@ -12,6 +12,7 @@ from ..events import kinds, layout
 from . import marks
 from . import programs as others
 from .arrows import start_arrows, wait_arrows
+from .functions import build_functions
 from .holds import HoldIndex, build_holds, let_through
 from .images import Family, Image
 from .losses import build_losses
@@ -91,6 +92,7 @@ def _build(raw: RawTrace) -> Trace:
     ] + list(wait_arrows(waits)) + list(others.build_arrows(programs, processes))  # fmt: skip
     recorded = _recorded(holds)
     totals = [row for image in images for row in _totals(image, recorded)]
+    functions, calls_lost = build_functions(raw, family, processes, threads)
     return Trace(
         facts=_facts(raw, family, processes),
         processes=processes, threads=threads, objects=objects, waits=waits, holds=holds,
@@ -101,8 +103,9 @@ def _build(raw: RawTrace) -> Trace:
         ),
         arrows=sorted(arrows, key=lambda arrow: arrow.source_time),
         totals=totals,
-        losses=build_losses(raw, family, programs, processes, objects, totals),
+        losses=build_losses(raw, family, programs, processes, objects, totals) + calls_lost,
         ranges=ranges,
+        functions=functions,
     )  # fmt: skip
 
 

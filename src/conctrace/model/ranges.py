@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from ..events import kinds
+from .functions import clip_functions
 from .trace import Counter, End, Loss, Process, ProcessKey, Range, Span, Thread, ThreadKey, Trace, Wait
 
 if TYPE_CHECKING:
@@ -73,6 +74,7 @@ class _Clip:
                 and self.has(arrow.source_time) and self.has(arrow.target_time)
             ],
             totals=[], losses=[*self.losses(name), *whole.losses], ranges=(),
+            functions=clip_functions(whole.functions, threads, self.start, self.end),
         )  # fmt: skip
 
     def has(self, time: int) -> bool:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 from ..events.ids import Nanoseconds, Nonce, Number, ThreadIndex
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 NO_ARGS: Mapping[str, str] = MappingProxyType({})
 
@@ -240,6 +240,30 @@ class Arrow(NamedTuple):
     target_time: Nanoseconds
 
 
+class LaneCalls(NamedTuple):
+    """Calls of functions of one thread, as columns: there may be a million. By start; of two that start together the outer first."""
+
+    start: Sequence[Nanoseconds]
+    end: Sequence[Nanoseconds]
+    #: places in `Functions.functions`
+    function: Sequence[int]
+    #: how far these times may be from all others of the trace
+    error_ns: Nanoseconds
+
+
+class Functions(NamedTuple):
+    """What viztracer recorded, where it was asked for."""
+
+    asked: bool = False
+    functions: Sequence[Site] = ()
+    calls: Mapping[ThreadKey, LaneCalls] = MappingProxyType({})
+
+    @property
+    def total(self) -> int:
+        """Calls in all threads."""
+        return sum(len(lane.start) for lane in self.calls.values())
+
+
 class Totals(NamedTuple):
     """Exact totals of one lock, one thread, one call site; recorded or not."""
 
@@ -328,3 +352,4 @@ class Trace(NamedTuple):
     totals: list[Totals]
     losses: list[Loss]
     ranges: tuple[Range, ...] = ()
+    functions: Functions = Functions()

@@ -75,6 +75,19 @@ def _outside(trace: Trace, key: ThreadKey, start: int, end: int | None, name: st
         yield f"{name}: ends at {end}, after {thread.name}, which ended at {thread.end}"
 
 
+def calls_are_in_order(trace: Trace) -> Iterator[str]:
+    """Calls of functions are of a known thread, by start, and of a known function; none ends before it begins."""
+    for key, lane in trace.functions.calls.items():
+        if key not in trace.threads:
+            yield "calls of a thread that is not in the trace"
+        if any(one > other for one, other in pairwise(lane.start)):
+            yield f"{trace.threads[key].name}: calls out of order"
+        if any(start > end for start, end in zip(lane.start, lane.end, strict=True)):
+            yield f"{trace.threads[key].name}: a call ends before it begins"
+        if max(lane.function, default=0) >= len(trace.functions.functions):
+            yield f"{trace.threads[key].name}: calls of a function that is not in the trace"
+
+
 def slices_of_a_thread_nest(trace: Trace) -> Iterator[str]:
     """Two slices of one thread are apart, or one lies inside the other."""
     by_thread: dict[ThreadKey, list[tuple[int, int]]] = defaultdict(list)
@@ -181,6 +194,7 @@ CHECKS: tuple[Callable[[Trace], Iterator[str]], ...] = (
     processes_end_after_they_begin,
     threads_live_within_their_process,
     slices_lie_within_their_thread,
+    calls_are_in_order,
     slices_of_a_thread_nest,
     holds_of_a_lock_exclude_each_other,
     things_are_known,

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 def disguised(wrapper: Any, original: Any, name: str) -> Any:
     """Make a wrapper look like what it wraps: name, documentation, signature, and what it is."""
-    if type(original) is type(len):
+    if isinstance(original, type(len)):  # or a stand-in of ours for one
         return _builtin_stand_in(wrapper, original, name)
     for attribute in ("__module__", "__name__", "__qualname__", "__doc__", "__annotations__"):
         setattr(wrapper, attribute, getattr(original, attribute))

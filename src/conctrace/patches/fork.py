@@ -56,7 +56,8 @@ def _call_as(caller: FrameType | None, original: Any, args: Any, kwargs: Any) ->
     place = caller.f_code.co_filename, caller.f_lineno
     call = _calls.get(place)
     if call is None or call.__globals__ is not caller.f_globals:
-        code = _call.__code__.replace(co_filename=place[0], co_firstlineno=place[1])
+        name: Any = dict.fromkeys(("co_name", "co_qualname"), "<conctrace>")  # `collector.functions` knows it by that
+        code = _call.__code__.replace(co_filename=place[0], co_firstlineno=place[1], **name)
         function: Any = type(_call)
         call = function(code, caller.f_globals)
         if len(_calls) >= _CALLS_MAX:

@@ -108,6 +108,11 @@ class Recorder(Shared, Things):
         born = self.live.born
         self.store(kinds.PROCESS_BORN.number, 0, born, 0, 0, parent_nonce, getpid())
 
+    @property
+    def nonce(self) -> int:
+        """The image's own."""
+        return self.live.nonce
+
     def reopen_in_child(self) -> bool:
         """After a fork: become an image of its own. Returns whether it records."""
         if self.wipe[0] == _WIPED:

@@ -36,6 +36,10 @@ if TYPE_CHECKING:
             """Counts the images of this process, so that what belongs to an earlier one is known."""
 
         @property
+        def nonce(self) -> int:
+            """The image's, once it is `alive`."""
+
+        @property
         def lock_type(self) -> type[Any]:
             """The type of what `new_lock` makes."""
 

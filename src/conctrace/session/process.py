@@ -6,10 +6,12 @@ import os
 
 from .. import patches, recorder
 from ..patches.patchset import PatchSet
+from ..settings import FUNCTIONS_FILE
 from .imports import PatchOnImport
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import ModuleType
 
     from ..recorder.shared import Interface
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
 _patched = PatchSet()
 #: Names of the recorders that are told of forks; that cannot be undone.
 _told_of_forks: set[str] = set()
+#: What else is to be done when a module that is patched has been imported.
+_when_imported: dict[str, Callable[[ModuleType], None]] = {}
 
 
 def start(folder: str, role: int = 0) -> None:
@@ -25,6 +29,8 @@ def start(folder: str, role: int = 0) -> None:
     running.announce()
     _watch_forks(running)
     _imports.install()
+    if os.access(f"{folder}/{FUNCTIONS_FILE}", os.F_OK):
+        _begin_functions(folder, running)
     # Registered first, so called last.
     import atexit
 
@@ -54,6 +60,16 @@ def _announce() -> None:
         running.announce()
 
 
+def _begin_functions(folder: str, running: Interface) -> None:
+    """Calls of functions, too, which needs viztracer; what fails there is no reason not to record the rest."""
+    try:
+        from .functions import begin
+
+        begin(folder, _when_imported)
+    except Exception as error:
+        running.failed(error)
+
+
 def _end() -> None:
     running = recorder.current
     if running is not None:
@@ -64,6 +80,8 @@ def _install(module: ModuleType) -> None:
     for name, install in patches.PATCHES:
         if name == module.__name__:
             _guarded_install(install, module)
+    if module.__name__ in _when_imported:
+        _when_imported[module.__name__](module)
 
 
 _imports = PatchOnImport(dict.fromkeys([name for name, _ in patches.PATCHES], _install))

@@ -2,7 +2,7 @@
 
 A block is a header, whose checksum covers the rest of the header and the payload, and a zlib payload. Whoever
 writes one does so in a single call at the end of the file; so a file is readable up to its last whole block,
-however its writer ended. The payload of `RECORDS` is the columns of `codec`, that of every other kind JSON.
+however its writer ended. The payload of `RECORDS` is the columns of `codec`, that of `CALLS` those of `calls`, and that of every other kind JSON.
 
 Blocks of one kind about one image replace each other, the last one wins; blocks of records add up, and
 are idempotent by (image, segment, first slot), so that a collector that died and whoever recovers its session may
@@ -47,6 +47,8 @@ END = 7
 PART = 8
 #: Programs that an image started and that record nothing: pid, moment of the call, when it was dead (or null).
 PROGRAMS = 9
+#: Calls of functions of one image, part by part (`calls`); readers from before there were any skip them.
+CALLS = 10
 
 KINDS = {
     PLAN: "plan",
@@ -58,7 +60,10 @@ KINDS = {
     END: "end",
     PART: "part",
     PROGRAMS: "programs",
+    CALLS: "calls",
 }
+#: Kinds whose payload is no JSON.
+BINARY = (RECORDS, CALLS)
 
 #: No block is larger than this before compression; a header that says so is garbled.
 LARGEST_PAYLOAD = 1 << 30

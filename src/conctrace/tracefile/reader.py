@@ -22,12 +22,16 @@ from ..events import kinds
 from ..events.schema import FIELDS, MORE_PAYLOAD, RECORD, RECORD_SIZE, SCHEMA_VERSION, unpack_payload
 from . import codec
 from . import format as form
+from .calls import decode as decode_calls
+from .calls import joined
 from .writer import checksum
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import Any, ClassVar
+
+    from .calls import Calls
 
 _NAMES = tuple(field.name for field in FIELDS)
 _KIND_AT = RECORD_SIZE - 1
@@ -63,6 +67,8 @@ class ImageData:
         self.threads: list[dict[str, Any]] = []
         #: last snapshot of the locks that somebody had waited for, and that somebody had: object, thread, site, since
         self.objects: list[dict[str, int]] = []
+        #: calls of functions; None: it left none, not even that there were none
+        self.calls: Calls | None = None
 
 
 class RawTrace:
@@ -201,6 +207,8 @@ class _Gathered:
         self.programs: dict[int, list[tuple[int, int, int, int | None]]] = {}
         #: nonce → segment → (first slot, rows)
         self.pieces: dict[int, dict[int, list[tuple[int, bytes]]]] = {}
+        #: nonce → number of the part → calls; who recovers a session may write some twice
+        self.calls: dict[int, dict[int, Calls]] = {}
 
     def add(self, block: Block) -> None:
         if block.kind == form.PART:
@@ -213,6 +221,9 @@ class _Gathered:
         if block.kind == form.RECORDS:
             segment, first, rows = codec.decode(block.payload)
             self.pieces.setdefault(block.nonce, {}).setdefault(segment, []).append((first, rows))
+        elif block.kind == form.CALLS:
+            number, calls = decode_calls(block.payload)
+            self.calls.setdefault(block.nonce, {})[number] = calls
         elif (take := self._TAKERS.get(block.kind)) is not None:
             take(self, block.nonce, block.facts())
 
@@ -222,6 +233,9 @@ class _Gathered:
         for nonce, segments in self.pieces.items():
             if nonce in self.images:
                 _fill(self.images[nonce], segments)
+        for nonce, parts in self.calls.items():
+            if nonce in self.images and 0 in parts:
+                self.images[nonce].calls = joined([calls for _, calls in sorted(parts.items())])
         cut = blocks.cut
         if cut is None and self.ended is None:
             cut = f"{path} ends at byte {blocks.end} without its last block: it was not finished"

@@ -49,6 +49,10 @@ class TraceWriter:
         """Appends to a whole trace that only a part of it is asked for."""
         self.write_facts(form.PART, 0, {"name": name, "start": start, "end": end})
 
+    def write_calls(self, nonce: int, raw: bytes) -> None:
+        """Appends a part of an image's calls (`calls.encode`)."""
+        self._write_block(form.CALLS, nonce, zlib.compress(raw, 1), len(raw))
+
     def close(self) -> None:
         """Closes the file; whether it is complete is for its last block to say."""
         os.close(self._descriptor)

@@ -21,6 +21,9 @@ from conctrace.errors import UsageError
         ("--wait 3 x.py", "--wait 3", "x.py"),
         ("--wait .5 x.py", "--wait .5", "x.py"),
         ("--wait=3 4", "--wait=3", "4"),
+        ("--functions x.py", "--functions", "x.py"),
+        ("--functions 3", "--functions", "3"),
+        ("--functions=a,b --functions -q x.py --functions", "--functions=a,b --functions -q", "x.py --functions"),
         ("--detail all x", "--detail all", "x"),
         ("--no-values x", "--no-values", "x"),
         ("-m pkg -x", "-m=pkg", "-x"),
@@ -47,6 +50,20 @@ def test_code_may_be_empty_and_may_begin_with_a_dash() -> None:
     assert parse("run", run, ["-c", ""]).code == ""
     assert parse("run", run, ["-c", "-1 == 2"]).code == "-1 == 2"
     assert parse("run", run, ["-m", "a=b", "c"]).module == "a=b"
+
+
+@pytest.mark.parametrize(
+    ("words", "functions"),
+    [([], None), (["--functions"], []), (["--functions=a.*, b", "--functions", "--functions=c"], ["a.*", "b", "c"])],
+)
+def test_functions_are_none_all_or_those_of_the_patterns(words: list[str], functions: list[str] | None) -> None:
+    assert run._functions(parse("run", run, [*words, "x.py"]).functions) == functions
+
+
+def test_functions_need_viztracer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    with pytest.raises(UsageError, match="needs viztracer, which is not installed: pip install viztracer"):
+        run._functions([[]])
 
 
 @pytest.mark.parametrize("words", [["-m"], ["-o"], ["--detail", "x"], ["--detai", "all"], ["--wait=nan"]])

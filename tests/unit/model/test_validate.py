@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from conctrace.model import validate
-from conctrace.model.trace import Arrow, Cause, End, Totals, Trace
+from conctrace.model.trace import Arrow, Cause, End, Functions, LaneCalls, Totals, Trace
 from tests.support.traces import Story, moment, site
 
 if TYPE_CHECKING:
@@ -79,11 +79,17 @@ def _impossible_total(trace: Trace) -> Trace:
     return trace._replace(totals=[Totals(hold.object, hold.thread, None, 1, 5, 5, 0, 0, 0, 2, 0)])
 
 
+def _backward_call(trace: Trace) -> Trace:
+    calls = LaneCalls([moment(20)], [moment(10)], [0], 100)
+    return trace._replace(functions=Functions(True, (site(1),), {next(iter(trace.threads)): calls}))
+
+
 BROKEN: list[tuple[Callable[[Trace], Trace], object]] = [
     (_orphan, validate.processes_are_a_tree),
     (_dead_without_time, validate.processes_end_after_they_begin),
     (_thread_outlives, validate.threads_live_within_their_process),
     (lambda trace: _moved_wait(trace, start=moment(-5)), validate.slices_lie_within_their_thread),
+    (_backward_call, validate.calls_are_in_order),
     (_crossing, validate.slices_of_a_thread_nest),
     (_two_holders, validate.holds_of_a_lock_exclude_each_other),
     (lambda trace: _moved_wait(trace, object=(1, 999)), validate.things_are_known),

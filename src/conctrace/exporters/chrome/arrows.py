@@ -31,6 +31,10 @@ if TYPE_CHECKING:
     from ...model.trace import Arrow, ThreadKey
 
 
+#: What the slice of a function's call stands for, as far as arrows are concerned.
+CALL = object()
+
+
 class Drawn(NamedTuple):
     """One arrow, its ends where they are drawn."""
 
@@ -44,7 +48,7 @@ class Ends:
     """Where arrows can touch one lane."""
 
     def __init__(self, slices: list[Slice[Any]], moments: list[Nanoseconds]) -> None:
-        lasting = [Slice(piece.start, piece.end, None) for piece in slices if piece.end > piece.start]
+        lasting = [Slice(piece.start, piece.end, piece.what) for piece in slices if piece.end > piece.start]
         self._slices = nest(lasting)
         self._lookup = Lookup(self._slices)
         self._moments = sorted(moments + [piece.start for piece in slices if piece.end == piece.start])
@@ -67,9 +71,9 @@ class Ends:
         return self._slices[self._lookup.enclosing(time)].start
 
     def lasts_beyond(self, time: Nanoseconds) -> bool:
-        """Whether the slice on top at `time` is the thread's life, and goes on."""
+        """Whether the slice on top at `time` is the thread's life, or a call of a function, and goes on."""
         piece = self._slices[self._lookup.enclosing(time)]
-        return piece.parent < 0 and piece.end > time + 1
+        return (piece.parent < 0 or piece.what is CALL) and piece.end > time + 1
 
     def with_marks(self) -> Ends:
         """The lane with the arrows' own slices in it."""

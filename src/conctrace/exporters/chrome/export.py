@@ -12,6 +12,7 @@ from __future__ import annotations
 import gc
 import gzip
 from collections import Counter as Tally
+from collections import defaultdict
 from contextlib import contextmanager
 from itertools import count
 from typing import TYPE_CHECKING, NamedTuple
@@ -19,9 +20,10 @@ from typing import TYPE_CHECKING, NamedTuple
 from ..._version import __version__
 from ...model.trace import Arrow, Hold, ObjectKey, Process, ProcessKey, Span, Stack, Thread, ThreadKey, Trace, Wait
 from .. import digest, words
+from ..calls import NestedCalls
 from ..nesting import Slice, nest
 from . import format as chrome
-from .arrows import Ends, Plan
+from .arrows import CALL, Ends, Plan
 from .lanes import Lanes
 
 if TYPE_CHECKING:
@@ -77,8 +79,13 @@ class _Export:
         self.origin = trace.facts.start
         self.tallies = Tallies()
         self.slices = {thread.key: nest(found) for thread, found in self._slices_by_thread()}
+        self.calls = {
+            key: NestedCalls(lane, self.at, self.slices[key])
+            for key, lane in trace.functions.calls.items() if key in self.slices
+        }  # fmt: skip
         self.marks = self._marks_by_thread()
         self._texts: dict[Hashable, str] = {}
+        self._arrow_times = self._times_of_arrows() if self.calls else {}
         #: numbers of async tracks
         self._tracks = count(1)
 
@@ -154,6 +161,9 @@ class _Export:
         start, end = self.at(thread.start), self.at(digest.end_of_thread(self.trace, thread.key))
         for piece in inner:
             start, end = min(start, piece.start), max(end, piece.end)
+        calls = self.trace.functions.calls.get(thread.key)
+        if calls is not None:
+            start, end = min(start, self.at(calls.start[0])), max(end, self.at(max(calls.end)))
         return Slice(start, max(end, start + 1), thread)
 
     def _marks_by_thread(self) -> dict[ThreadKey, list[tuple[int, str]]]:
@@ -173,9 +183,13 @@ class _Export:
 
     def _lane(self, thread: Thread) -> Iterator[str]:
         """The slices of a thread, but for those that take no time."""
-        lane = self.lane(thread.key)
-        for piece in self.slices[thread.key]:
-            if piece.end > piece.start:
+        lane, calls = self.lane(thread.key), self.calls.get(thread.key)
+        for piece in self.slices[thread.key] if calls is None else calls.merged():
+            if isinstance(piece, int):
+                assert calls is not None
+                if calls.end[piece] > calls.start[piece]:
+                    yield self._call(lane, calls, piece)
+            elif piece.end > piece.start:
                 yield self._slice(lane, piece)
 
     def _moments(self, thread: Thread) -> Iterator[str]:
@@ -184,6 +198,10 @@ class _Export:
         for piece in self.slices[thread.key]:
             if piece.end == piece.start:
                 yield self._slice(lane, piece)
+        calls = self.calls.get(thread.key)
+        if calls is not None:
+            for index in calls.without_length:
+                yield self._call(lane, calls, index)
         for _, text in self.marks[thread.key]:
             yield text
 
@@ -191,6 +209,17 @@ class _Export:
         drawn = self._drawn(piece)
         self.tallies.slices_cut += piece.cut > 0
         return chrome.complete(lane, piece.start, piece.end, drawn.name, drawn.category, drawn.args)
+
+    def _call(self, lane: chrome.Lane, calls: NestedCalls, index: int) -> str:
+        place = calls.function[index]
+        args = self._texts.get(place)
+        if args is None:
+            args = self._texts[place] = chrome.words({"site": words.place(self.trace.functions.functions[place])})
+        if index in calls.cut:
+            self.tallies.slices_cut += 1
+            args = chrome.both(args, chrome.numbers(cut_ns=calls.cut[index]))
+        name = self.trace.functions.functions[place].function
+        return chrome.complete(lane, calls.start[index], calls.end[index], name, "span", args)
 
     # Slices ----------------------------------------------------------------------------------------------
 
@@ -371,13 +400,30 @@ class _Export:
 
     def _plan_arrows(self) -> Plan:
         touched = {key for arrow in self.trace.arrows for key in (arrow.source, arrow.target)}
-        plan = Plan(
-            {key: Ends(self.slices[key], [time for time, _ in self.marks[key]]) for key in touched & self.slices.keys()}
-        )
+        plan = Plan({key: self._ends(key) for key in touched & self.slices.keys()})
         plan.add(self.trace.arrows, self.at, self._woken_by)
         plan.finish()
         self.tallies.arrows_left_out = plan.left_out
         return plan
+
+    def _ends(self, key: ThreadKey) -> Ends:
+        """Where arrows can touch a lane; of its calls of functions, those that can be met there."""
+        moments = [time for time, _ in self.marks[key]]
+        calls = self.calls.get(key)
+        if calls is None:
+            return Ends(self.slices[key], moments)
+        met = calls.around(self._arrow_times[key])
+        found = [Slice(calls.start[index], calls.end[index], CALL) for index in sorted(met)]
+        return Ends([*self.slices[key], *found], moments + [calls.start[index] for index in calls.without_length])
+
+    def _times_of_arrows(self) -> dict[ThreadKey, set[int]]:
+        """When arrows may touch each lane; `arrows` draws an end 1 ns earlier where that is where it belongs."""
+        found: dict[ThreadKey, set[int]] = defaultdict(set)
+        for arrow in self.trace.arrows:
+            source, target = self.at(arrow.source_time), self.at(arrow.target_time)
+            found[arrow.source] |= {source, source - 1, min(source, target), min(source, target) - 1}
+            found[arrow.target] |= {target, target - 1}
+        return found
 
     def _woken_by(self, arrow: Arrow) -> str:
         return f"woken by {words.thread_name(self.trace, arrow.source, arrow.target)}"

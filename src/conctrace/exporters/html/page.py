@@ -206,6 +206,8 @@ class _Maker:
             ("System", facts.platform),
             ("Recorded by", f"conctrace {facts.conctrace}, {facts.recorder} recorder{missing}"),
         ]
+        if self.trace.functions.asked:
+            found.append(("Function calls", f"{self.trace.functions.total:,}, drawn in the Chrome trace (.json) only"))
         if "host" in self.include:
             found += [("Host", facts.host), ("Folder", facts.cwd)]
         return [(what, value) for what, value in found if value]

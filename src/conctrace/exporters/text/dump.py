@@ -17,6 +17,7 @@ from ...model.definitions import Definitions
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from ...tracefile.calls import Calls
     from ...tracefile.reader import ImageData, RawTrace
 
 _NAMES = tuple(field.name for field in FIELDS)
@@ -47,7 +48,18 @@ def _image(image: ImageData, raw: RawTrace, start: int) -> Iterator[str]:
     pid = image.facts.get("pid", "?")
     for record in image.records:
         yield _record(dict(zip(_NAMES, record, strict=True)), pid, define, start)
+    if image.calls is not None:
+        yield from _calls(image.calls, pid, start)
     yield from _snapshots(image, pid, define)
+
+
+def _calls(calls: Calls, pid: object, start: int) -> Iterator[str]:
+    """Calls of functions, in the order in which they returned; their thread is a native id."""
+    yield f"  function calls {pid}: count={len(calls)} {_pairs(calls.facts)}"
+    for time, duration, function, thread in zip(calls.start, calls.duration, calls.function, calls.thread, strict=True):
+        name, file, line = calls.functions[function]
+        where = _one_line(f"{file}:{line} {name}")
+        yield f"{(time - start) / 1e9:+.9f} {pid} tid {calls.threads[thread]} call: duration={duration} {where}"
 
 
 def _snapshots(image: ImageData, pid: object, define: Definitions) -> Iterator[str]:

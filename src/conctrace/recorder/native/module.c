@@ -559,6 +559,12 @@ get_epoch(PyObject *Py_UNUSED(self), void *Py_UNUSED(closure))
     return PyLong_FromUnsignedLong(ct.epoch);
 }
 
+static PyObject *
+get_nonce(PyObject *Py_UNUSED(self), void *Py_UNUSED(closure))
+{
+    return PyLong_FromUnsignedLongLong(ct.nonce);
+}
+
 #define METHOD(name, function, flags) {name, (PyCFunction)(void (*)(void))function, flags, NULL}
 
 static PyMethodDef recorder_methods[] = {
@@ -598,6 +604,7 @@ static PyGetSetDef recorder_getset[] = {
     {"detail", get_detail, NULL, NULL, NULL},
     {"values", get_values, NULL, NULL, NULL},
     {"epoch", get_epoch, NULL, NULL, NULL},
+    {"nonce", get_nonce, NULL, NULL, NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };
 
