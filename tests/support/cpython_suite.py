@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 MODULES = (
     "test_thread", "test_threading", "test_threading_local", "test_queue", "test_importlib", "test_fork1",
     "test_threadsignals", "test_concurrent_futures", "test_logging",
+    # Programs, processes and their ends, and how a Python starts.
+    "test_subprocess", "test_os", "test_posix", "test_signal", "test_atexit", "test_cmd_line_script", "test_site", "test_sys",
 )  # fmt: skip
 BARE_RUNS = 3
 #: Seconds for one run of a module; bare, test_concurrent_futures takes three minutes of them.
