@@ -166,6 +166,7 @@ tell(subprocess.run([sys.executable, "-c", "import sys; print('unseen', flush=Tr
 """,
         {"MainProcess": {"later": _FILLS}, "Fork-1": {"below": 10}},
         {"Fork-1": "exited 3"},
+        frozenset({"not-seen"}),
     ),
     "a session that is not there": Odd(
         f"""
@@ -175,6 +176,7 @@ os.environ["{SESSION_VARIABLE}"] = sys.executable
 tell(subprocess.run([sys.executable, "-c", "import sys; print('unseen', flush=True); sys.exit(7)"]).returncode)
 """,
         {},
+        losses=frozenset({"not-seen"}),
     ),
     "nice, on one core": Odd(
         "os.nice(19)\nos.sched_setaffinity(0, {min(os.sched_getaffinity(0))})\n"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.readback import read_trace
+from tests.support.readback import read_trace, record
 from tests.support.soak import repeat
 from tests.support.ways import WAYS, nested
 
@@ -86,3 +86,49 @@ def test_of_a_python_whose_children_alone_were_recorded_just_that_is_said(runner
     assert f"conctrace: {Path(PYTHON).name} itself was not recorded: its option -S" in result.stderr
     trace = read_trace(runner.folder / "t.ctrace")
     assert [process.name for process in trace.processes.values()] == ["python -c"]
+
+
+# What escapes ------------------------------------------------------------------------------------------------------
+
+NAME = Path(PYTHON).name
+CODE = "import sys; print('unseen', flush=True); sys.exit(7)"
+#: A start of a Python that escapes → what is said of it.
+ESCAPES = {
+    f"[PYTHON, '-S', '-c', {CODE!r}]": f"{NAME} -S",
+    f"[PYTHON, '-c', {CODE!r}], env={{}}": NAME,
+    f"['nested/bin/python', '-c', {CODE!r}]": "python",
+    f"['nested/bin/python', '-ISc', {CODE!r}]": "python -S",
+}
+_ESCAPE = """
+import os, signal, subprocess, sys
+PYTHON = sys.executable
+for argument in ("-V", "--version", "-h"):
+    subprocess.run([PYTHON, argument], stdout=subprocess.DEVNULL)
+process = subprocess.Popen([PYTHON, "-S", "-c", "import signal; signal.pause()"])
+process.kill()
+process.wait()
+subprocess.run(["true"])
+print(subprocess.run(COMMAND).returncode)
+"""
+
+
+@pytest.mark.parametrize("command", ESCAPES)
+def test_a_python_that_escapes_is_there_as_its_parent_saw_it_and_named_in_one_line(
+    command: str, runner: Runner
+) -> None:
+    nested(runner.folder, hook=False)
+    run = record(runner, _ESCAPE.replace("COMMAND", command), json=False)
+    assert (run.result.status, run.result.lines) == (0, ["unseen", "7"]), run.result.stderr
+    (loss,) = run.trace.losses
+    *_, process = run.trace.processes.values()
+    assert (process.origin, process.end.how, process.end.status) == ("unrecorded", "exited", 7)
+    assert process.parent is not None
+    (main,) = [each for each in run.trace.processes.values() if each.origin == "main"]
+    assert process.parent == main.key
+    assert loss.sentence == (
+        f"1 Python process was not recorded: {ESCAPES[command]} {process.pid}, started by MainProcess {main.pid} "
+        "at program.py:10; see docs/fidelity.md."
+    )
+    words = " ".join(run.result.stderr.split())
+    assert loss.sentence in words
+    assert words.count("was not recorded") == 1

@@ -54,6 +54,8 @@ if __name__ == "__main__":
 """
 
 MAIN = Ended("MainProcess", None, "exited", 0)
+#: The shell of a command that begins with this Python.
+SHELL = f"sh: {Path(sys.executable).name}"
 
 
 @dataclass(frozen=True)
@@ -229,6 +231,12 @@ ended("worker", process.exitcode)
 WAYS: dict[str, Way] = {
     "list": _run('[PYTHON, "child.py"]'),
     "shell string": _run('f"exec {PYTHON} child.py", shell=True'),
+    "shell between": Way(
+        "subprocess.run(f'{PYTHON} child.py; exit 7', shell=True)",
+        (MAIN, Ended(SHELL, "MainProcess", "exited", 7), Ended("child.py", SHELL, "ended")),
+        _script,
+        "child.py",
+    ),
     "env python": _run('["env", f"PATH={os.path.dirname(PYTHON)}:{os.environ[\'PATH\']}", "python", "child.py"]'),
     "-I": _run('[PYTHON, "-I", "child.py"]'),
     "-E": _run('[PYTHON, "-E", "child.py"]'),

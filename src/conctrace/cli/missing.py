@@ -23,8 +23,6 @@ if sys.flags.no_site:
 sys.exit(0 if any(os.path.exists(os.path.join(path, "{_HOOK}")) for path in sys.path) else {_NO_HOOK})
 """
 _SECONDS = 5
-#: These do nothing else, so there is nothing to miss.
-_QUESTIONS = ("--version", "--help", "--help-all", "--help-env", "--help-xoptions")
 
 _DASH_S = "its option -S keeps the recorder from starting"
 _MORE = "docs/fidelity.md lists what escapes"
@@ -35,11 +33,11 @@ def line(program: Target, *, others: bool) -> str:
     words = python_words(program)
     if not words:
         return ""
-    options = read_python_command(words[1:]).options
-    if set(options) & set("Vh?") or (len(words) > 1 and words[1] in _QUESTIONS):
+    command = read_python_command(words[1:])
+    if command.is_question:
         return ""
     what = f"{os.path.basename(words[0])} itself was not recorded" if others else "nothing was recorded"
-    return f"conctrace: {what}: {_cause(words[0], options)}"
+    return f"conctrace: {what}: {_cause(words[0], command.options)}"
 
 
 def _cause(python: str, options: str) -> str:

@@ -5,7 +5,6 @@ Pure functions of a Trace. Processes of the standard library's own (`Process.hid
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 from . import words
@@ -13,12 +12,11 @@ from . import words
 #: A wait for the GIL is told from so many ns on.
 GIL_WAIT_TOLD_NS = 1_000_000
 #: Files of the standard library, wherever Python is installed.
-_STDLIB = re.compile(r"/lib/python3\.\d+t?/(?!site-packages/|dist-packages/)")
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ..model.trace import Object, ObjectKey, Process, Span, Stack, Thread, ThreadKey, Trace, Wait
+    from ..model.trace import Object, ObjectKey, Process, Span, Thread, ThreadKey, Trace, Wait
     from .places import Places
 
 
@@ -88,12 +86,6 @@ def longest_waits(trace: Trace, count: int) -> list[Wait]:
     hidden = {process.key for process in trace.processes.values() if process.hidden}
     waits = (wait for wait in trace.waits if wait.thread[0] not in hidden and wait.end != wait.start)
     return heapq.nlargest(count, waits, key=lambda wait: wait_length(trace, wait))
-
-
-def own_frames(stack: Stack) -> Stack:
-    """The frames of the program and its packages; if there are none, all."""
-    own = tuple(site for site in stack if not _STDLIB.search(site.file) and not site.file.startswith("<frozen "))
-    return own or stack
 
 
 def worth_telling(trace: Trace, count: int) -> list[Wait]:

@@ -78,12 +78,13 @@ def _process(trace: Trace, process: Process) -> dict[str, Any]:
 
 
 def _wait(trace: Trace, wait: Wait, places: Places) -> dict[str, Any]:
+    from ..model.trace import own_frames
     from . import digest
 
     return {
         "label": wait.label,
         "thread": digest.who(trace, wait.thread),
-        "site": places.site(digest.own_frames(wait.stack)[0]) if wait.stack else "",
+        "site": places.site(own_frames(wait.stack)[0]) if wait.stack else "",
         "wait_ns": digest.wait_length(trace, wait),
         "open": wait.end is None,
         "holder": digest.wait_holder(trace, wait, places),

@@ -13,6 +13,9 @@ _WITH_VALUE = "WX"
 #: Those after which everything belongs to the program.
 _LAST = "mc"
 _LONG_WITH_VALUE = "--check-hash-based-pycs"
+#: Those for which Python only answers, and runs nothing.
+_QUESTIONS = "Vh?"
+_LONG_QUESTIONS = {"--version": "V", "--help": "h", "--help-env": "h", "--help-xoptions": "h", "--help-all": "h"}
 
 _INTERPRETER = re.compile(r"(?:.*/)?(?:python|pypy)[\d.]*t?")
 
@@ -32,6 +35,11 @@ class PythonCommand(NamedTuple):
     #: The module, the code or the path; empty for stdin.
     what: str
 
+    @property
+    def is_question(self) -> bool:
+        """Whether it asks for Python's version or its options, and runs nothing."""
+        return not set(self.options).isdisjoint(_QUESTIONS)
+
 
 def read_python_command(arguments: Sequence[str]) -> PythonCommand:
     """Takes the words after the interpreter apart."""
@@ -47,6 +55,7 @@ def read_python_command(arguments: Sequence[str]) -> PythonCommand:
         if word.startswith("--"):
             if word == _LONG_WITH_VALUE:
                 next(words, "")
+            options += _LONG_QUESTIONS.get(word, "")
             continue
         for place, letter in enumerate(word[1:], 2):
             if letter in _LAST:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from typing import TYPE_CHECKING
 
 from ..events import kinds, layout
-from .trace import Loss, Object, ObjectKey, Process, ProcessKey, Totals
+from .commands import read_python_command
+from .trace import Loss, Object, ObjectKey, Process, ProcessKey, Totals, own_frames
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from ..tracefile.reader import RawTrace
     from .images import Family, Image
-    from .programs import Programs
+    from .programs import Program, Programs
     from .rows import Row
 
 #: From so many holds on, the recorder's own time may show.
@@ -32,7 +34,7 @@ def build_losses(
     """Everything that is missing, gravest first."""
     return [
         *_of_the_file(raw), *_of_recorders(processes.values()), *_of_segments(family),
-        *_unseen_children(family), *_unseen_pythons(programs), *_open(processes.values()), *_summarised(totals),
+        *_unseen_children(family), *_unseen_pythons(programs, processes), *_open(processes.values()), *_summarised(totals),
         *_changed_by_tracing(processes, objects, totals),
     ]  # fmt: skip
 
@@ -81,15 +83,26 @@ def _is_there(family: Family, parent: Image, start: Row) -> bool:
     return found is not None
 
 
-def _unseen_pythons(programs: Programs) -> Iterator[Loss]:
+def _unseen_pythons(programs: Programs, processes: Mapping[ProcessKey, Process]) -> Iterator[Loss]:
     """Pythons without conctrace, or started so that its hook does not run."""
     for program in programs.outside:
-        if program.is_python:
-            yield Loss(
-                "not-seen", 1,
-                f"{program.name} {program.pid}, started by process {program.starter.pid}, is a Python that was not recorded.",
-                "unseen",
-            )  # fmt: skip
+        if program.is_python and _should_have_recorded(program):
+            yield Loss("not-seen", 1, _not_recorded(program, processes[program.starter.key]), "unseen")
+
+
+def _should_have_recorded(program: Program) -> bool:
+    """Not what was killed or still ran: it may not have got so far. Nor what only told its version."""
+    ended_itself = program.status is not None and program.status >= 0
+    return ended_itself and not read_python_command(program.arguments).is_question
+
+
+def _not_recorded(program: Program, starter: Process) -> str:
+    # Of its command no more than that: a report leaves out arguments.
+    dash = " -S" if "S" in read_python_command(program.arguments).options else ""
+    stack = own_frames(program.starter.define.stack(program.row.stack))
+    place = f" at {os.path.basename(stack[0].file)}:{stack[0].line}" if stack else ""
+    started = f"started by {starter.name} {starter.pid}{place}"
+    return f"1 Python process was not recorded: {program.name}{dash} {program.pid}, {started}; see docs/fidelity.md."
 
 
 def _open(processes: Iterable[Process]) -> Iterator[Loss]:

@@ -6,12 +6,13 @@ its parent; its end, whichever was first, by who reaped it or by the collector's
 
 from __future__ import annotations
 
-import re
+import shlex
 from bisect import bisect_left
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
 from ..events import kinds
+from .commands import is_python
 from .trace import Arrow, End, Instant, Process, ProcessKey, Span, Thread, ThreadKey
 
 if TYPE_CHECKING:
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 #: Keys of processes that have no nonce of their own: above all nonces.
 _FIRST_KEY = 1 << 64
 _FOREVER = 1 << 63
-_PYTHON = re.compile(r"python[\d.]*t?$")
 
 
 class Program:
@@ -66,7 +66,15 @@ class Program:
     @property
     def is_python(self) -> bool:
         """Whether it is a Python, by its name."""
-        return _PYTHON.match(self.name) is not None
+        return is_python(self.name)
+
+    @property
+    def arguments(self) -> list[str]:
+        """The words of its command after the first, as far as they can be told apart."""
+        try:
+            return shlex.split(self.command)[1:]
+        except ValueError:  # cut in the middle of a quoted word
+            return self.command.split()[1:]
 
     @property
     def start(self) -> int:

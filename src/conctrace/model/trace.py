@@ -9,6 +9,7 @@ Named tuples, not dataclasses: who runs an empty script waits for these classes 
 
 from __future__ import annotations
 
+import re
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
@@ -37,6 +38,14 @@ class Site(NamedTuple):
 
 #: Innermost first; empty when not known.
 Stack: TypeAlias = tuple[Site, ...]
+
+_STDLIB = re.compile(r"/lib/python3\.\d+t?/(?!site-packages/|dist-packages/)")
+
+
+def own_frames(stack: Stack) -> Stack:
+    """The frames of the program and its packages; if there are none, all."""
+    own = tuple(site for site in stack if not _STDLIB.search(site.file) and not site.file.startswith("<frozen "))
+    return own or stack
 
 
 class End(NamedTuple):

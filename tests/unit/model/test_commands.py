@@ -22,6 +22,7 @@ from conctrace.model.commands import program_name, read_python_command
         ("-S -- -x.py", "S", "", "-x.py"),
         ("-S - x.py", "S", "", ""),
         ("-S", "S", "", ""),
+        ("-I --version", "IV", "", ""),
         ("", "", "", ""),
         ("-m", "", "m", ""),
         ("-X", "X", "", ""),

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
+from ...model.trace import own_frames
 from .. import digest, words
 
 if TYPE_CHECKING:
@@ -242,7 +243,7 @@ class _Maker:
         )
 
     def stack(self, stack: Stack) -> str:
-        return " ← ".join(self.places.site(site) for site in digest.own_frames(stack)[:FRAMES])
+        return " ← ".join(self.places.site(site) for site in own_frames(stack)[:FRAMES])
 
     def thread_name(self, key: ThreadKey) -> str:
         return digest.who(self.trace, key)
@@ -330,7 +331,7 @@ class _Maker:
         return (threads + programs)[:ERRORS]
 
     def error(self, key: ThreadKey, text: str, stack: Stack) -> ErrorRow:
-        return ErrorRow(self.thread_name(key), text, [self.places.site(site) for site in digest.own_frames(stack)])
+        return ErrorRow(self.thread_name(key), text, [self.places.site(site) for site in own_frames(stack)])
 
     def losses(self) -> list[tuple[str, list[Loss]]]:
         grouped = [
