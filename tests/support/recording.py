@@ -91,12 +91,22 @@ class Session:
 
     def images(self) -> dict[int, Image]:
         """By nonce, what each image has left so far; none of one that was killed while it made its page."""
-        pages = sorted(name for name in os.listdir(self.folder) if name.endswith(".live"))
-        return {int(name[:16], 16): Image(self.folder, int(name[:16], 16)) for name in pages if self._is_whole(name)}
+        pages = [page for name in sorted(os.listdir(self.folder)) for page in self._pages(name)]
+        whole = [page for page in pages if page[: len(layout.LIVE_MAGIC)] == layout.LIVE_MAGIC]
+        return {image.nonce: image for image in (Image(self.folder, page) for page in whole)}
 
-    def _is_whole(self, name: str) -> bool:
+    def _pages(self, name: str) -> list[bytes]:
+        """The live pages in a file of that name: one of its own, or a nursery's."""
+        if not name.endswith((".live", ".births")):
+            return []
         with open(f"{self.folder}/{name}", "rb") as file:
-            return file.read(len(layout.LIVE_MAGIC)) == layout.LIVE_MAGIC
+            content = file.read()
+        first = layout.PAGE if name.endswith(".births") else 0
+        return [content[at : at + layout.PAGE] for at in range(first, len(content), layout.PAGE)]
+
+    def files(self, ending: str) -> list[str]:
+        """Names of files in the session's folder."""
+        return sorted(name for name in os.listdir(self.folder) if name.endswith(ending))
 
     def image(self, pid: int | None = None) -> Image:
         """The image of a process, this one if no other is named."""
@@ -136,12 +146,12 @@ def session(idle_session: Session) -> Session:
 class Image:
     """One image's files, as they are right now."""
 
-    def __init__(self, folder: str, nonce: int) -> None:
+    def __init__(self, folder: str, page: bytes) -> None:
         self._folder = folder
-        self._prefix = layout.nonce_name(nonce)
-        self.page = self._read(f"{self._prefix}.live")
-        facts = layout.LIVE.unpack_from(self.page)
+        self.page = page
+        facts = layout.LIVE.unpack_from(page)
         self.nonce, self.parent, self.pid = facts[3], facts[4], facts[5]
+        self._prefix = layout.nonce_name(self.nonce)
         self.born, self.inherited_below = facts[9], facts[11]
 
     def _read(self, name: str) -> bytes:

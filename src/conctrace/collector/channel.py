@@ -4,6 +4,9 @@ Every message has a number, counting from 1; the writer takes them in order, so 
 before it. The collector sends rows only while few enough messages are unacknowledged; what does not fit stays
 where it is, in the segments, which cost no memory. So the queue is never full in earnest.
 
+What is not rows comes in small pieces, two for each process that comes and goes; so it is put together, and
+sent with the next rows or at the next `flush`.
+
 Both ends must notice when the other one dies. The collector polls the writer's sentinel. The writer reads the
 end of the queue's pipe, which it only does if it has closed its own copy of the writing end: that is why it
 reaches for the queue's ``_writer`` (there under this name from 3.3 to 3.14).
@@ -29,8 +32,10 @@ if TYPE_CHECKING:
 WINDOW = 64
 #: The queue holds more than the window: facts are few, and are sent in any case.
 CAPACITY = 4 * WINDOW
+#: Blocks of facts in one message, at most.
+FACTS_TOGETHER = 256
 
-#: Messages: ("records", number, nonce, segment, first, rows), ("facts", number, kind, nonce, facts),
+#: Messages: ("records", number, nonce, segment, first, rows), ("facts", number of the last, [(kind, nonce, facts), …]),
 #: ("calls", number, nonce), ("finish", number, facts)
 Message: TypeAlias = "tuple[Any, ...]"
 
@@ -49,6 +54,7 @@ class Channel:
         self._queue: Any = self._context.Queue(CAPACITY)
         self.acks, self._ack_to = os.pipe()
         self._number = 0
+        self._facts: list[tuple[int, Nonce, dict[str, Any]]] = []
         #: every message up to this number is in the trace file
         self.acked = 0
         self.writer: BaseProcess | None = None
@@ -68,18 +74,34 @@ class Channel:
 
     def records(self, nonce: Nonce, segment: int, first: int, rows: bytes) -> int:
         """Sends rows of a segment; returns the message's number."""
+        self.flush()
+        self._number += 1
         return self._put("records", nonce, segment, first, rows)
 
     def facts(self, kind: int, nonce: Nonce, facts: dict[str, Any]) -> int:
-        """Sends a block of another kind."""
-        return self._put("facts", kind, nonce, facts)
+        """Sends a block of another kind, at the next `flush` at the latest. The writer gets it as it is by then."""
+        if len(self._facts) == FACTS_TOGETHER:
+            self.flush()
+        self._facts.append((kind, nonce, facts))
+        self._number += 1
+        return self._number
+
+    def flush(self) -> None:
+        """Sends what was not sent yet."""
+        if self._facts:
+            facts, self._facts = self._facts, []
+            self._put("facts", facts)
 
     def calls(self, nonce: Nonce) -> int:
         """Tells the writer to take an image's calls of functions, which lie in the session's folder."""
+        self.flush()
+        self._number += 1
         return self._put("calls", nonce)
 
     def finish(self, facts: dict[str, Any]) -> int:
         """Tells the writer that this was all."""
+        self.flush()
+        self._number += 1
         return self._put("finish", facts)
 
     def read_acks(self) -> None:
@@ -99,7 +121,6 @@ class Channel:
         target(WriterEnd(self._queue, self._ack_to))
 
     def _put(self, what: str, *rest: Any) -> int:
-        self._number += 1
         message = (what, self._number, *rest)
         while True:
             try:

@@ -1,7 +1,8 @@
 """What the traced processes have put into the session folder, taken out in good order.
 
-`Drain` looks into the folder, makes an `Image` of each live page, gives it its segments, and hands on what may be
-taken (`segment` says what may) to a `Sink`: the queue to the writer, or in `recovery` the trace file itself.
+`Drain` looks into the folder, makes an `Image` of each live page, in a file of its own or in a nursery, gives it its
+segments, and hands on what may be taken (`segment` says what may) to a `Sink`: the queue to the writer, or in
+`recovery` the trace file itself.
 
 An image goes through these states, in this order, each step in one place:
 
@@ -25,6 +26,7 @@ from ..events.schema import RECORD, RECORD_SIZE
 from ..tracefile import format as form
 from . import tables
 from .liveness import Life
+from .nurseries import Nursery
 from .programs import Programs
 from .segment import BLOCK_ROWS, PATIENCE_NS, Segment
 
@@ -72,9 +74,11 @@ if TYPE_CHECKING:
 class Image:
     """One process image and what is left to read of it."""
 
-    def __init__(self, nonce: Nonce, facts: dict[str, Any], now: Nanoseconds) -> None:
+    def __init__(self, nonce: Nonce, facts: dict[str, Any], now: Nanoseconds, home: tuple[Nursery, int] | None) -> None:
         self.nonce = nonce
         self.facts = facts
+        #: the nursery that has its live page, and which page it is; None: it has a file of its own
+        self.home = home
         self.life = Life(facts["pid"], facts["start_ticks"], facts["pidns"])
         self.state = LIVING
         self.segments: dict[int, Segment] = {}
@@ -83,6 +87,7 @@ class Image:
         #: number of the last listing of the folder that need not have shown all its segments
         self.listings = 0
         self.taken_ns = now
+        self.has_tables = False
 
     @property
     def process(self) -> tuple[int, int, int]:
@@ -132,7 +137,10 @@ class Drain:
         self._order: deque[Image] = deque()
         self._holding: dict[Nonce, Image] = {}
         #: closed images whose files are still there, each with the number of its last facts
-        self._closed: deque[tuple[int, Nonce]] = deque()
+        self._closed: deque[tuple[int, Image]] = deque()
+        self._nurseries: dict[tuple[Nonce, int], Nursery] = {}
+        #: images that have tables, as of the last listing
+        self._with_tables: set[Nonce] = set()
         self._by_process: dict[tuple[int, int, int], Image] = {}
         self._listings = 0
         self._listed_ns = -1
@@ -142,28 +150,53 @@ class Drain:
     # The folder -------------------------------------------------------------------------------------------
 
     def scan(self, now: Nanoseconds, *, force: bool = False) -> None:
-        """Looks for new live pages and segments; not at all while the folder is as it was."""
+        """Looks for new live pages and segments; does not list the folder while it is as it was."""
         changed_ns = os.stat(self.folder).st_mtime_ns
         if changed_ns == self._listed_ns and not (force or self._incomplete):
+            self._look_into_nurseries(now)
             return
         self._listings += 1
         names = os.listdir(self.folder)
         self._incomplete = False
+        self._with_tables = set(tables.having(names))
         for nonce, _ in _numbers(names, ".live"):
-            self._meet(nonce, now)
+            if nonce not in self.images and nonce not in self._known:
+                self._read_live_page(nonce, now)
+        for maker, index in _numbers(names, ".births"):
+            self._find_nursery(maker, index)
+        self._look_into_nurseries(now)
         for nonce, seq in _numbers(names, ".seg"):
             self._attach(nonce, seq, now)
         # CLOCK_REALTIME, as file times are.
         self._listed_ns = changed_ns if _wall_ns() - changed_ns > _TICK_NS else -1
 
-    def _meet(self, nonce: Nonce, now: Nanoseconds) -> None:
-        if nonce in self.images or nonce in self._known or self._is_crowded(self._descriptors // 2):
+    def _find_nursery(self, maker: Nonce, index: int) -> None:
+        if (maker, index) not in self._nurseries and not self._is_crowded(self._descriptors // 2):
+            with suppress(FileNotFoundError):
+                self._nurseries[maker, index] = Nursery(self.folder, maker, index)
+
+    def _look_into_nurseries(self, now: Nanoseconds) -> None:
+        for nursery in self._nurseries.values():
+            for number, page in nursery.look():
+                facts = tables.identity(page)
+                if facts is None or facts["nonce"] in self._known:
+                    continue
+                if not self._is_crowded(self._descriptors // 2):
+                    nursery.meet(number, facts["nonce"])
+                    self._meet(facts, now, (nursery, number))
+
+    def _read_live_page(self, nonce: Nonce, now: Nanoseconds) -> None:
+        if self._is_crowded(self._descriptors // 2):
             return
         facts = tables.identity(tables.live_page(self.folder, nonce))
         if facts is None or facts["nonce"] != nonce:
             self._incomplete = True
-            return
-        image = Image(nonce, facts, now)
+        else:
+            self._meet(facts, now, None)
+
+    def _meet(self, facts: dict[str, Any], now: Nanoseconds, home: tuple[Nursery, int] | None) -> None:
+        nonce = facts["nonce"]
+        image = Image(nonce, facts, now, home)
         self.images[nonce] = image
         self._order.append(image)
         self.arrived.append(image)
@@ -253,6 +286,14 @@ class Drain:
         self._unlink()
         self._say_undrained()
 
+    def close(self) -> None:
+        """Gives up the descriptors of those who were watched, and of nurseries."""
+        for image in self.images.values():
+            image.life.close()
+        for nursery in self._nurseries.values():
+            nursery.close()
+        self._nurseries.clear()
+
     def open(self) -> list[Image]:
         """Images that still live, or that have not been taken to their end."""
         return [image for image in self._order if image.state < CLOSED]
@@ -293,18 +334,18 @@ class Drain:
         self._close(image)
 
     def _close(self, image: Image) -> None:
-        page = tables.live_page(self.folder, image.nonce)
-        image.facts = tables.identity(page) or image.facts
+        page = tables.live_page(self.folder, image.nonce) if image.home is None else image.home[0].page(image.home[1])
+        # Of one that is dead the folder was listed since.
+        image.has_tables = image.state == CLOSING or image.nonce in self._with_tables
         reason = "" if image.facts["readable"] else "its recorder is of another version of conctrace: nothing was read"
         if os.path.exists(os.path.join(self.folder, functions.file_name(image.nonce))):
             self._sink.calls(image.nonce)
         number = self._sink.facts(form.FINAL, image.nonce, {
             "facts": image.facts, "seen": image.seen, "counters": tables.counters(page),
             "off_reason": reason or tables.off_reason(page),
-            "totals": tables.totals(self.folder, image.nonce), "threads": tables.threads(self.folder, image.nonce),
-            "objects": tables.objects(self.folder, image.nonce),
+            **tables.of(self.folder, image.nonce if image.has_tables else None),
         })  # fmt: skip
-        self._closed.append((number, image.nonce))
+        self._closed.append((number, image))
         if image.state == CLOSING:
             self.departed.append(image)
         image.state = CLOSED
@@ -341,7 +382,20 @@ class Drain:
                 del self._holding[image.nonce]
         # Or every listing of the folder would go through all that ever were.
         while self._closed and self._closed[0][0] <= self._sink.acked:
-            tables.unlink(self.folder, self._closed.popleft()[1])
+            self._remove(self._closed.popleft()[1])
+        for key, nursery in list(self._nurseries.items()):
+            maker = self.images.get(nursery.maker)
+            if maker is not None and maker.state == CLOSED and not nursery.residents and nursery.retire():
+                del self._nurseries[key]
+
+    def _remove(self, image: Image) -> None:
+        """What is left of an image of which everything is safe."""
+        if image.home is None:
+            _unlink_quietly(os.path.join(self.folder, layout.live_name(image.nonce)))
+        else:
+            image.home[0].residents.discard(image.nonce)
+        if image.has_tables:
+            tables.unlink(self.folder, image.nonce)
 
     def _say_undrained(self) -> None:
         undrained = sum(segment.size for image in self._holding.values() for segment in image.segments.values())

@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import os
 import select
+from functools import cache
 
 
 class Life:
@@ -80,6 +81,7 @@ def _open(pid: int) -> int:
         raise
 
 
+@cache
 def _own_namespace() -> int:
     return os.stat("/proc/self/ns/pid").st_ino
 

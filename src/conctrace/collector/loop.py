@@ -1,8 +1,10 @@
 """The collector's event loop: commands from the waiter, deaths by pidfd, acknowledgements, and a clock for the rest.
 
 What is recorded makes no event of its own, a traced process must not pay for one; so segments are looked at
-every `BUSY_MS` while something happens and every `IDLE_MS` otherwise. Everything else wakes the loop at once, and in
-particular the end does: from the news that the main process ended there is no sleep on the way to the last block.
+every `BUSY_MS` while something happens and every `IDLE_MS` otherwise. Everything else wakes the loop at once; but while the
+main process runs, of a death only the time is noted at once, or a program that forks much would share its cores
+with a collector that looks at everything for each child. From the news that the main process ended there is no sleep on
+the way to the last block.
 
 The run goes through three stages: ``running``; ``closing``, once nobody is left to wait for (the recorders are
 switched off and everything is taken to its end); ``ending``, while the writer exports.
@@ -79,6 +81,10 @@ class _Loop:
         self._busy_until_ns = time.monotonic_ns() + LINGER_NS
         self._lives: dict[int, draining.Image] = {}
         self._programs: dict[int, Watched] = {}
+        #: when to look at everything again, if nothing comes before that
+        self._due_ns = 0
+        #: whether rows wait for the writer to acknowledge others
+        self._was_full = False
 
     def run(self) -> int:
         signal.signal(signal.SIGTERM, self._on_sigterm)
@@ -104,9 +110,18 @@ class _Loop:
         for descriptor in ready & self._programs.keys():
             self._poll.unregister(descriptor)
             self._programs.pop(descriptor).died(now)
-        if self._stage < ENDING:
-            self._collect(now, force=bool(ready))
+        self._bury()
+        if self._stage < ENDING and (self._is_due(now) or self._commands in ready):
+            self._collect(now, force=self._commands in ready)
+            self._due_ns = now + self._interval_ms() * 1_000_000
+            self._was_full = not self._channel.room()
+        self._channel.flush()
         return True
+
+    def _is_due(self, now: int) -> bool:
+        if self._stage > RUNNING or self._main_has_ended or self._waiter_gone or now >= self._due_ns:
+            return True
+        return self._was_full and self._channel.room()
 
     def _collect(self, now: int, *, force: bool) -> None:
         if self._stage == RUNNING:
@@ -194,14 +209,17 @@ class _Loop:
                 self._poll.register(image.life.descriptor, select.POLLIN)
         self._say_hooked(self._drain.arrived)
         self._drain.arrived.clear()
-        for image in self._drain.departed:
-            self._forget(image.life.descriptor)
-            image.life.close()
-        self._drain.departed.clear()
+        self._bury()
         for program in self._drain.programs.arrived:
             self._programs[program.descriptor] = program
             self._poll.register(program.descriptor, select.POLLIN)
         self._drain.programs.arrived.clear()
+
+    def _bury(self) -> None:
+        for image in self._drain.departed:
+            self._forget(image.life.descriptor)
+            image.life.close()
+        self._drain.departed.clear()
 
     def _say_hooked(self, images: Iterable[draining.Image]) -> None:
         pid = self._main.get("pid")
@@ -226,13 +244,15 @@ class _Loop:
         if self._stage == CLOSING and self._channel.room():
             return 0
         now = time.monotonic_ns()
+        left = min(self._due_ns, self._deadline_ns) if self._main_has_ended else self._due_ns
+        return max(0, (left - now) // 1_000_000 + 1)
+
+    def _interval_ms(self) -> int:
+        now = time.monotonic_ns()
         if self._drain.busy:
             self._busy_until_ns = now + LINGER_NS
-        usual = BUSY_MS if now < self._busy_until_ns or self._stage == CLOSING else IDLE_MS
-        if not self._main_has_ended:
-            return usual
-        left = (self._deadline_ns - now) // 1_000_000 + 1
-        return max(0, min(usual, left, BUSY_MS))
+        busy = now < self._busy_until_ns or self._stage == CLOSING or self._main_has_ended
+        return BUSY_MS if busy else IDLE_MS
 
     @property
     def _main_has_ended(self) -> bool:

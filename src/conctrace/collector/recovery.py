@@ -106,8 +106,7 @@ def _drain(drain: Drain, control: int) -> Nanoseconds:
         if drain.begin_close():
             select.select((), (), (), CLOSING_MS / 1000)
         drain.drain(now)
-    for image in drain.images.values():
-        image.life.close()
+    drain.close()
     return now
 
 

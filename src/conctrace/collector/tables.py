@@ -63,6 +63,22 @@ def live_page(folder: str, nonce: int) -> bytes:
     return _content(os.path.join(folder, layout.live_name(nonce)))
 
 
+def having(names: list[str]) -> Iterator[int]:
+    """Images that have a table of any kind, by the names of files in the session's folder."""
+    for name in names:
+        nonce, _, rest = name.partition(".")
+        if rest.partition(".")[0] in _TABLES:
+            with suppress(ValueError):
+                yield int(nonce, 16)
+
+
+def of(folder: str, nonce: int | None) -> dict[str, list[dict[str, Any]]]:
+    """All that an image keeps in tables; nothing of None."""
+    if nonce is None:
+        return {"totals": [], "threads": [], "objects": []}
+    return {"totals": totals(folder, nonce), "threads": threads(folder, nonce), "objects": objects(folder, nonce)}
+
+
 def threads(folder: str, nonce: int) -> list[dict[str, Any]]:
     """What each thread of an image waits for and holds."""
     return _entries(folder, nonce, "threads", layout.THREAD_ENTRY_SIZE, _thread)
@@ -79,12 +95,10 @@ def objects(folder: str, nonce: int) -> list[dict[str, int]]:
 
 
 def unlink(folder: str, nonce: int) -> None:
-    """Removes an image's live page and tables, of which everything was taken."""
+    """Removes an image's tables, of which everything was taken."""
     for table in _TABLES:
         for path in _chunks(folder, nonce, table):
             os.unlink(path)
-    with suppress(FileNotFoundError):
-        os.unlink(os.path.join(folder, layout.live_name(nonce)))
 
 
 def _entries(

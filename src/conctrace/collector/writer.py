@@ -92,10 +92,16 @@ class _Writer:
         elif what == "calls":
             self._write_calls(*rest)
         else:
-            kind, nonce, facts = rest
-            self._file.write_facts(kind, nonce, facts)
+            self._write_facts(*rest)
+
+    def _write_facts(self, together: list[tuple[int, int, dict[str, Any]]]) -> None:
+        # The last facts of an image say who it was, too.
+        ended = {nonce for kind, nonce, _ in together if kind == form.FINAL}
+        for kind, nonce, facts in together:
             if kind == form.IMAGE:
                 self._names.meet(nonce, facts["facts"])
+            if kind != form.IMAGE or nonce not in ended:
+                self._file.write_facts(kind, nonce, facts)
 
     def _write_calls(self, nonce: Nonce) -> None:
         if self._plan.functions is not None:

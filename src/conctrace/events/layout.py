@@ -6,6 +6,7 @@ acknowledges and unlinks; nobody ever truncates a live file.
 ========================  ===============================================================================
 ``control``               one page, made by ``conctrace run``; the collector holds an OFD lock on it
 ``NONCE.live``            one page per image: who it is, and its counters (`LIVE`); its magic is stored last
+``NONCE.K.births``        nurseries: live pages for the children that an image, or its descendants, will fork
 ``NONCE.SEQ.seg``         segments: a header slot, then records (`schema.RECORD`), SEQ counts from 0
 ``NONCE.threads.K``       chunks of `THREAD_ENTRY`: what each thread waits for and holds right now
 ``NONCE.totals.K``        chunks of `TOTALS_ENTRY`: exact totals per (object, thread, call site)
@@ -17,6 +18,14 @@ acknowledges and unlinks; nobody ever truncates a live file.
 ========================  ===============================================================================
 
 NONCE is 16 hex digits, SEQ 6 decimal digits, K a decimal number.
+
+Nurseries. A page of head (`BIRTHS`), then live pages, all zero when the file is made. Making a file is the dearest thing
+that a forked child would have to do; so a process makes a nursery before it forks, and its children, and theirs, which all
+inherit the mapping, take the next page by adding 1 to the word `taken`. A page counts from the moment its magic is stored;
+until then its process may still write it, or has been killed at it. `taken` goes beyond the last page when there is none
+left; such a child makes a ``NONCE.live`` of its own, as every image does that was not forked, and all of the recorder in
+Python. Before the collector unlinks a nursery it stores `closed`: whoever takes a page and then finds that word
+set leaves `BIRTH_UNUSED` in it, and makes a file.
 
 Segments. Slots are zero when the file is made (``fallocate``). A writer reserves the next slot
 atomically, fills it, and stores the kind, which is the slot's last byte, last. A reader therefore stops
@@ -38,7 +47,7 @@ from struct import Struct
 from . import payload
 
 #: Changed whenever a native recorder of one build could misread files of another.
-ABI_VERSION = 2
+ABI_VERSION = 3
 
 PAGE = 4096
 NONCE_DIGITS = 16
@@ -85,6 +94,23 @@ LIVE_COUNTER_OFFSETS: dict[str, int] = {name: offset for name, offset, _ in LIVE
 LIVE_OFF_REASON = (512, 512)
 #: The command: a `pack_payload` of (executable, *orig_argv), behind its length in four bytes; cut to fit.
 LIVE_COMMAND = (PAGE - payload.COMMAND_SIZE, payload.COMMAND_SIZE)
+
+# Nurseries --------------------------------------------------------------------------------------------------
+BIRTHS_MAGIC = b"CTBRTH01"
+#: magic, schema, abi, nonce of the image that made it, number of its live pages, a random number from which the nonces
+#: of those who take them are made; the magic is stored last.
+BIRTHS = Struct("<8sIIQQQ")
+#: 64-bit words of the head: the random number, how often a page was taken; 1 once none may be taken any more; and 1 once a child has found
+#: its start time to be what the clock says (see ``births.c``).
+BIRTHS_SEED_OFFSET = 32
+BIRTHS_TAKEN_OFFSET = 64
+BIRTHS_CLOSED_OFFSET = 128
+BIRTHS_CLOCK_OFFSET = 192
+#: Stands where the magic would in a page that was taken too late.
+BIRTH_UNUSED = b"CTUNUSED"
+#: Pages of an image's first nursery; each next one has four times as many, up to the largest.
+FIRST_BIRTHS = 8
+LARGEST_BIRTHS = 256
 
 # Segments ---------------------------------------------------------------------------------------------------
 SEGMENT_MAGIC = b"CTSEGM01"
@@ -137,6 +163,11 @@ def nonce_name(nonce: int) -> str:
 def live_name(nonce: int) -> str:
     """File name of an image's live page."""
     return f"{nonce_name(nonce)}.live"
+
+
+def births_name(nonce: int, index: int) -> str:
+    """File name of nursery `index` that an image made."""
+    return f"{nonce_name(nonce)}.{index}.births"
 
 
 def segment_name(nonce: int, seq: int) -> str:

@@ -148,6 +148,9 @@ class Recorder(Shared, Things):
         """Count something that could not be recorded (`layout.LIVE_COUNTERS`)."""
         self.live.count(counter, by)
 
+    def before_fork(self) -> None:
+        """Nothing: each child makes a live page of its own."""
+
     def announce(self) -> None:
         """This process is there, and its first thread."""
         try:

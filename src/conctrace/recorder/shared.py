@@ -135,6 +135,9 @@ if TYPE_CHECKING:
         def failed(self, error: BaseException, /) -> bool:
             """What to do about an exception that came out of our code: True to swallow it, False to let it pass."""
 
+        def before_fork(self) -> None:
+            """Called by a process that is about to fork: what it can do beforehand, its child need not. Raises nothing."""
+
         def announce(self) -> None:
             """Called at the start, and in a forked child: this process is there. Raises nothing of ours."""
 

@@ -48,10 +48,14 @@ def stop() -> None:
 
 
 def _watch_forks(running: Interface) -> None:
-    if running.name not in _told_of_forks:
-        # The native one's method serves all sessions, and without a function in Python some ten pages fewer are copied.
-        os.register_at_fork(after_in_child=running.announce if running.name == "native" else _announce)
-        _told_of_forks.add(running.name)
+    if running.name in _told_of_forks:
+        return
+    _told_of_forks.add(running.name)
+    if running.name == "native":
+        # Its methods serve all sessions, and without a function in Python some ten pages fewer are copied.
+        os.register_at_fork(before=running.before_fork, after_in_child=running.announce)
+    else:
+        os.register_at_fork(after_in_child=_announce)
 
 
 def _announce() -> None:

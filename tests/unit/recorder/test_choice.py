@@ -52,7 +52,7 @@ loaded_before = set(sys.modules)
 def ask(name):
     return lambda *arguments: asked.append(name)
 asked = []
-names = "emit announce finalizes".split()
+names = "emit announce before_fork finalizes".split()
 stand_in = type("Recorder", (), {**{name: ask(name) for name in names}, "alive": True, "epoch": 1, "lock_type": object})
 stand_in.__init__ = lambda self, folder, role: asked.append((folder, role))
 stand_in.new_lock = lambda self, frame, make=_thread.allocate_lock: make()  # asked by the import system

@@ -172,9 +172,9 @@ read_file(const char *path, char *buffer, size_t room)
     return size > 0 ? (size_t)size : 0;
 }
 
-/* When this process started, in clock ticks since boot: field 22 of its stat; 0 where /proc is missing. */
-static uint64_t
-start_ticks(void)
+/* In clock ticks since boot: field 22 of its stat; 0 where /proc is missing. */
+uint64_t
+ct_start_ticks(void)
 {
     char text[1024];
     if (!read_file("/proc/self/stat", text, sizeof text)) {
@@ -205,41 +205,64 @@ ct_run_queue_ns(void)
     return second == NULL ? 0 : strtoull(second + 1, NULL, 10);
 }
 
-/* Values one behind the other, without padding. */
+/* Values one behind the other, without padding; each is aligned. One store for each: put together by the compiler they
+ * would come from a page of constants, which a forked child has not got yet. */
 #define PUT(at, type, value)                                                                                           \
     do {                                                                                                               \
-        type put = (type)(value);                                                                                      \
-        memcpy(at, &put, sizeof put);                                                                                  \
-        (at) += sizeof put;                                                                                            \
+        *(volatile type *)(at) = (type)(value);                                                                        \
+        (at) += sizeof(type);                                                                                          \
     } while (0)
+
+uint64_t
+ct_new_nonce(void)
+{
+    uint64_t nonce = 0;
+    while (nonce == 0) {
+        if (getrandom(&nonce, sizeof nonce, 0) < 0 && errno != EINTR) {
+            return 0;
+        }
+    }
+    return nonce;
+}
+
+static uint8_t *
+live_page_of_its_own(uint64_t nonce)
+{
+    char path[CT_PATH_ROOM];
+    snprintf(path, sizeof path, "%s/%016llx.live", ct.folder, (unsigned long long)nonce);
+    return ct_create_mapped(path, CT_PAGE);
+}
 
 int
 ct_live_page(uint64_t parent, uint32_t inherited_below)
 {
-    char path[CT_PATH_ROOM];
     uint64_t nonce = 0;
-    while (nonce == 0) {
-        if (getrandom(&nonce, sizeof nonce, 0) < 0 && errno != EINTR) {
-            return -1;
-        }
+    uint8_t *page = parent != 0 ? ct_take_birth_page(&nonce) : NULL;
+    if (page == NULL) {
+        nonce = ct_new_nonce();
+        page = nonce == 0 ? NULL : live_page_of_its_own(nonce);
     }
-    snprintf(path, sizeof path, "%s/%016llx.live", ct.folder, (unsigned long long)nonce);
-    uint8_t *page = ct_create_mapped(path, CT_PAGE);
     if (page == NULL) {
         return -1;
     }
-    ct.born = ct_now();
+    uint32_t parent_pid = (uint32_t)getppid();
+    /* A child in another pid namespace has a parent that is not in it, and is told 0 or another process's number. */
+    if (parent == 0 || parent_pid != ct.pid) {
+        ct.pid_namespace = pid_namespace();
+    }
+    ct.pid = (uint32_t)getpid();
+    ct.born = ct_clock_of_child(CLOCK_MONOTONIC);
     uint8_t *at = page + 8;
     PUT(at, uint32_t, CT_SCHEMA_VERSION);
     PUT(at, uint32_t, CT_ABI_VERSION);
     PUT(at, uint64_t, nonce);
     PUT(at, uint64_t, parent);
-    PUT(at, uint32_t, getpid());
-    PUT(at, uint32_t, getppid());
-    PUT(at, uint64_t, start_ticks());
-    PUT(at, uint64_t, pid_namespace());
+    PUT(at, uint32_t, ct.pid);
+    PUT(at, uint32_t, parent_pid);
+    PUT(at, uint64_t, parent == 0 ? ct_start_ticks() : ct_start_ticks_of_child());
+    PUT(at, uint64_t, ct.pid_namespace);
     PUT(at, uint64_t, ct.born);
-    PUT(at, uint64_t, ct_clock(CLOCK_REALTIME));
+    PUT(at, uint64_t, ct_clock_of_child(CLOCK_REALTIME));
     PUT(at, uint64_t, inherited_below);
     PUT(at, uint32_t, 0); /* exec generation */
     PUT(at, uint32_t, CT_RECORDER_NATIVE);

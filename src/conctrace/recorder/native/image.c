@@ -39,6 +39,8 @@ start_image(uint64_t parent, uint32_t inherited_below)
     }
     memset(&ct.segment, 0, sizeof ct.segment);
     ct.no_room_until = 0;
+    ct.no_births_until = 0;
+    ct.births_made = 0;
     ct.next_thread = 1;
     ct_first_in = ct.epoch;
     ct_forget_tables();
@@ -68,6 +70,7 @@ ct_start(const char *folder, uint32_t role, const char *command, size_t command_
     ct.command_size = command_size;
     atomic_store(word, CT_OFF);
     ct.wipe = word;
+    ct_leave_births();
     if (ct.control != NULL) {
         munmap(ct.control, CT_PAGE);
         ct.control = NULL;

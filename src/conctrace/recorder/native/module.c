@@ -483,10 +483,18 @@ exits(PyObject *Py_UNUSED(self), PyObject *const *args, Py_ssize_t count)
     return done();
 }
 
+static PyObject *
+before_fork(PyObject *Py_UNUSED(self), PyObject *Py_UNUSED(ignored))
+{
+    ct_before_fork();
+    Py_RETURN_NONE;
+}
+
 /* In a forked child this makes the live page, which says that it is there. */
 static PyObject *
 announce(PyObject *Py_UNUSED(self), PyObject *Py_UNUSED(ignored))
 {
+    ct_touch_wiped_word();
     ct_alive();
     Py_RETURN_NONE;
 }
@@ -591,6 +599,7 @@ static PyMethodDef recorder_methods[] = {
     METHOD("switch_off", switch_off, METH_O),
     METHOD("stop", stop, METH_NOARGS),
     METHOD("exits", exits, METH_FASTCALL),
+    METHOD("before_fork", before_fork, METH_NOARGS),
     METHOD("announce", announce, METH_NOARGS),
     METHOD("finalizes", finalizes, METH_NOARGS),
     METHOD("new_lock", new_lock, METH_O),

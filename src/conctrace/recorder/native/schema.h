@@ -89,7 +89,7 @@ _Static_assert(sizeof(struct ct_record) == 64, "a record has 64 bytes");
 #define CT_DEFINE_TOTALS 7
 
 /* layout.py */
-#define CT_ABI_VERSION 2
+#define CT_ABI_VERSION 3
 #define CT_PAGE 4096
 #define CT_NONCE_DIGITS 16
 #define CT_CONTROL_FILE "control"
@@ -114,6 +114,15 @@ _Static_assert(sizeof(struct ct_record) == 64, "a record has 64 bytes");
 #define CT_LIVE_OFF_REASON_1 512
 #define CT_LIVE_COMMAND_0 1024
 #define CT_LIVE_COMMAND_1 3072
+#define CT_BIRTHS_MAGIC "CTBRTH01"
+#define CT_SIZEOF_BIRTHS 40
+#define CT_BIRTHS_SEED_OFFSET 32
+#define CT_BIRTHS_TAKEN_OFFSET 64
+#define CT_BIRTHS_CLOSED_OFFSET 128
+#define CT_BIRTHS_CLOCK_OFFSET 192
+#define CT_BIRTH_UNUSED "CTUNUSED"
+#define CT_FIRST_BIRTHS 8
+#define CT_LARGEST_BIRTHS 256
 #define CT_SEGMENT_MAGIC "CTSEGM01"
 #define CT_SIZEOF_SEGMENT 40
 #define CT_FIRST_SEGMENT_SIZE 65536

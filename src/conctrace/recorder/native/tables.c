@@ -28,8 +28,10 @@ void
 ct_forget_tables(void)
 {
     for (int i = 0; i < CT_TABLES; i++) {
-        tables[i].chunks = 0;
-        tables[i].unused_count = 0;
+        if (tables[i].chunks > 0) { /* a store would copy the page in a forked child */
+            tables[i].chunks = 0;
+            tables[i].unused_count = 0;
+        }
     }
 }
 
