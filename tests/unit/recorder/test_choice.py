@@ -88,7 +88,7 @@ def test_a_start_with_the_native_one_loads_nothing_of_the_twin_and_little_of_the
     assert done.stderr == ""
     assert set(done.stdout.split()) <= {
         *(f"conctrace.recorder.{name}" for name in ("_recorder", "native", "shared")),
-        "conctrace.patches.patchset", "conctrace.events.kinds",
+        "conctrace.patches.patchset",
         "__future__", "atexit",
     }  # fmt: skip
 
