@@ -7,11 +7,11 @@ that waited for it. The first ``Process.join reader`` gave up after 20 ms: its o
 
 import sys
 import time
-from multiprocessing import Process
+from multiprocessing import Pipe, Process
 
 
-def read():
-    time.sleep(0.1)
+def read(words):
+    words.recv()
 
 
 def write():
@@ -23,13 +23,15 @@ def sleep():
 
 
 if __name__ == "__main__":
-    reader = Process(target=read, name="reader")
+    to_reader, words = Pipe()
+    reader = Process(target=read, args=(words,), name="reader")
     writer = Process(target=write, name="writer")
     sleeper = Process(target=sleep, name="sleeper")
     for process in (reader, writer, sleeper):
         process.start()
 
     reader.join(timeout=0.02)
+    to_reader.send("go on")
     reader.join()
     writer.join()
     sleeper.terminate()

@@ -116,7 +116,7 @@ may_grow(void)
 static void
 bring_in(const char *path, size_t size)
 {
-    static const char zeros[CT_LARGEST_SEGMENT_SIZE];
+    static char zeros[CT_LARGEST_SEGMENT_SIZE]; /* never written to; not const, which would put it all into the file */
     int file = open(path, O_WRONLY | O_CLOEXEC);
     if (file < 0) {
         return;
