@@ -10,6 +10,7 @@ import subprocess
 import sys
 import zipfile
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -18,7 +19,6 @@ from tests.support.run import Runner, wait_for_end
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 SHOW = "import sys; print(__name__, sys.argv, sys.path[0], sys.flags.optimize)\n"
 OUTPUTS = {"show.ctrace", "show.trace.json", "show.report.html"}
@@ -381,11 +381,22 @@ def test_a_closed_pipe_ends_a_verb_quietly(runner: Runner, verb: str) -> None:
     assert (ended.returncode, ended.stderr) == (-signal.SIGPIPE, b"")
 
 
+def wait_until_reading(pid: int, path: Path) -> None:
+    """Until the process is in a read of this file, which has nothing for it."""
+    read = {"x86_64": "0", "aarch64": "63"}[os.uname().machine]
+    while True:
+        number, *arguments = Path(f"/proc/{pid}/syscall").read_text(encoding="ascii").split()
+        if number == read and os.path.realpath(f"/proc/{pid}/fd/{int(arguments[0], 16)}") == str(path):
+            return
+        os.sched_yield()
+
+
 def test_ctrl_c_ends_a_verb_without_a_traceback(runner: Runner) -> None:
     os.mkfifo(runner.folder / "slow.ctrace")
     with runner.started([sys.executable, "-m", "conctrace", "info", "slow.ctrace"]) as program:
-        # Opens when conctrace opens the other end.
+        # Opens when conctrace opens the other end. Between that and its read no signal ends a Python's call.
         with open(runner.folder / "slow.ctrace", "wb"):
+            wait_until_reading(program.pid, runner.folder / "slow.ctrace")
             program.signal(signal.SIGINT)
             assert program.status() == -signal.SIGINT
         assert program.communicate() == ("", "")
