@@ -27,6 +27,8 @@ UNDRAINED_PER_SESSION = 2048 * MIB
 BUDGET_FIRST = 1_000
 #: … then so many a second in a process; the rest are in the exact totals.
 BUDGET_PER_SECOND = 5_000
+#: A second that used up all its records leaves half as many to the next one, down to this; one that did not, twice as many.
+BUDGET_LEAST = 50
 SHORT_NS = 1_000_000
 
 #: Frames kept of a stack that blocks.

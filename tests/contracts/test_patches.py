@@ -628,9 +628,16 @@ def test_where_no_python_calls_it_is_as_bare(runner: Runner, recorder_name: str)
     runner = dataclasses.replace(runner, variables={"CONCTRACE_RECORDER": recorder_name})
     bare = runner.bare("-c", CALLED_BY_NOBODY)
     traced = runner.traced("-c", CALLED_BY_NOBODY, options=["-q", "-o", "t.ctrace"])
-    assert (traced.status, traced.stdout, traced.stderr) == (bare.status, bare.stdout, bare.stderr)
+    assert (traced.status, traced.stdout) == (bare.status, bare.stdout)
+    if recorder_name == "native":  # with the other one, tracebacks have lines of ours (docs/fidelity.md)
+        assert traced.stderr == bare.stderr
+    else:
+        assert traced.stderr.count("RuntimeError") == bare.stderr.count("RuntimeError")
     trace = build(read(str(runner.folder / "t.ctrace")))
-    assert [(process.off_reason, process.counters["errors"]) for process in trace.processes.values()] == [("", 0)] * 3
+    processes = 2 if "can't fork" in bare.stderr else 3  # 3.12 forks no more then
+    assert [(process.off_reason, process.counters["errors"]) for process in trace.processes.values()] == [
+        ("", 0)
+    ] * processes
 
 
 #: The program's own eyes on what it calls.

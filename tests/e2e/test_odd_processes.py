@@ -349,6 +349,8 @@ def side_by_side(runner: Runner, program: str, command: str, **variables: str) -
 
 def outcome(runner: Runner, program: str, command: str, prefix: str) -> Outcome:
     """Runs a shell's command; {python} in it is the interpreter, with conctrace before it if asked for."""
+    # 3.12 warns of a fork soon after a thread, as long as the kernel has not taken that away: now and then.
+    runner = replace(runner, variables={"PYTHONWARNINGS": "ignore::DeprecationWarning", **runner.variables})
     runner.folder.mkdir()
     (runner.folder / "program.py").write_text(program)
     (runner.folder / "result").touch()

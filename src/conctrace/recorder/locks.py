@@ -25,7 +25,7 @@ from itertools import repeat
 
 from .._stdlib import TIMEOUT_MAX, LockType, RLockType, getframe, is_library_file, monotonic_ns
 from ..events import kinds, layout
-from ..settings import BUDGET_FIRST, BUDGET_PER_SECOND, SHORT_NS
+from ..settings import BUDGET_FIRST, BUDGET_LEAST, BUDGET_PER_SECOND, SHORT_NS
 from .whole import whole
 
 TYPE_CHECKING = False
@@ -55,8 +55,8 @@ _NO_TIMEOUT = -1
 _recorder: Recorder
 #: `Recorder.wipe`; the same page as long as the process lives
 _wipe: Any
-#: The process's budget of individual records: [end of the current second, records left in it].
-_budget = [0, 0]
+#: The process's budget of individual records: [end of the current second, records left in it, its records].
+_budget = [0, 0, 0]
 #: Records that come before that, for each lock and thread.
 _first = BUDGET_FIRST
 
@@ -67,9 +67,9 @@ def use_recorder(recorder: Recorder) -> None:
     _recorder = recorder
     _wipe = recorder.wipe
     if recorder.detail == _BUDGET:
-        _budget[:], _first = (0, 0), BUDGET_FIRST
+        _budget[:], _first = (0, 0, 0), BUDGET_FIRST
     else:
-        _budget[:], _first = (_NEVER, 0), _NEVER if recorder.detail == _ALL else 0
+        _budget[:], _first = (_NEVER, 0, 0), _NEVER if recorder.detail == _ALL else 0
 
 
 class Cell:
@@ -470,11 +470,21 @@ def _in_budget(first: list[int], now: int) -> bool:
         first[0] -= 1
         return True
     if now >= _budget[0]:
-        _budget[:] = (now + _SECOND, BUDGET_PER_SECOND)
+        _renew_budget(now)
     if not _budget[1]:
         return False
     _budget[1] -= 1
     return True
+
+
+def _renew_budget(now: int) -> None:
+    """A second begins. A program that does the same for hours is not worth the same number of records all the while."""
+    until, left, rate = _budget
+    if now - until >= _SECOND:  # the first one, or there was none for a while
+        rate = BUDGET_PER_SECOND
+    else:
+        rate = min(2 * rate, BUDGET_PER_SECOND) if left else max(rate // 2, BUDGET_LEAST)
+    _budget[:] = (now + _SECOND, rate, rate)
 
 
 def _caller() -> FrameType:

@@ -32,6 +32,7 @@ def in_python() -> dict[str, int | str]:
         "CT_NO_CORE": schema.NO_CORE,
         "CT_BUDGET_FIRST": settings.BUDGET_FIRST,
         "CT_BUDGET_PER_SECOND": settings.BUDGET_PER_SECOND,
+        "CT_BUDGET_LEAST": settings.BUDGET_LEAST,
         "CT_SHORT_NS": settings.SHORT_NS,
         "CT_STACK_DEPTH": settings.STACK_DEPTH,
         "CT_STACKS_MAX": settings.STACKS_MAX,

@@ -72,6 +72,7 @@ struct ct_state {
     /* Individual records of short operations that are left in this second, and its end. */
     uint64_t budget_until;
     uint32_t budget_left;
+    uint32_t budget_rate;  /* of this second */
     uint32_t budget_first; /* left for each lock and thread before that counts */
     char folder[4096];
     char *command;

@@ -163,6 +163,24 @@ took(struct ct_lock *self, struct here here, uint64_t since)
     }
 }
 
+/* A second begins. A program that does the same for hours is not worth the same number of records all the while. */
+static void
+renew_budget(uint64_t now)
+{
+    uint32_t rate = ct.budget_rate;
+    if (now - ct.budget_until >= SECOND_NS) { /* the first one, or there was none for a while */
+        rate = CT_BUDGET_PER_SECOND;
+    }
+    else if (ct.budget_left == 0) {
+        rate = rate / 2 > CT_BUDGET_LEAST ? rate / 2 : CT_BUDGET_LEAST;
+    }
+    else {
+        rate = 2 * rate < CT_BUDGET_PER_SECOND ? 2 * rate : CT_BUDGET_PER_SECOND;
+    }
+    ct.budget_until = now + SECOND_NS;
+    ct.budget_left = ct.budget_rate = rate;
+}
+
 /* Whether an uncontended, short operation gets a record of its own; takes it off the budget. */
 static bool
 in_budget(struct ct_cell *cell, uint64_t now)
@@ -172,8 +190,7 @@ in_budget(struct ct_cell *cell, uint64_t now)
         return true;
     }
     if (now >= ct.budget_until) {
-        ct.budget_until = now + SECOND_NS;
-        ct.budget_left = CT_BUDGET_PER_SECOND;
+        renew_budget(now);
     }
     if (ct.budget_left == 0) {
         return false;

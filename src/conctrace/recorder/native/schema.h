@@ -168,6 +168,7 @@ _Static_assert(sizeof(struct ct_record) == 64, "a record has 64 bytes");
 /* settings.py */
 #define CT_BUDGET_FIRST 1000
 #define CT_BUDGET_PER_SECOND 5000
+#define CT_BUDGET_LEAST 50
 #define CT_SHORT_NS 1000000
 #define CT_STACK_DEPTH 16
 #define CT_STACKS_MAX 100000
