@@ -29,7 +29,15 @@ INTRODUCTION = """\
 C_TYPES = {"Q": "uint64_t", "q": "int64_t", "I": "uint32_t", "H": "uint16_t", "B": "uint8_t"}
 
 FROM_SCHEMA = ("SCHEMA_VERSION", "RECORD_SIZE", "RECORD_SHIFT", "MORE_PAYLOAD", "NO_CORE")
-FROM_SETTINGS = ("BUDGET_FIRST", "BUDGET_PER_SECOND", "BUDGET_LEAST", "SHORT_NS", "STACK_DEPTH", "STACKS_MAX", "TEXTS_MAX")
+FROM_SETTINGS = (
+    "BUDGET_FIRST",
+    "BUDGET_PER_SECOND",
+    "BUDGET_LEAST",
+    "SHORT_NS",
+    "STACK_DEPTH",
+    "STACKS_MAX",
+    "TEXTS_MAX",
+)
 
 
 def header() -> str:
