@@ -197,11 +197,9 @@ class _Traced:
 
     @whole
     def _ct_forget(self) -> None:
-        """The program's own exception ends an acquire that had got the lock, which is let go again: as if it had come before.
-
-        (Near the recursion limit no function of ours can be called any more. Therefore whoever calls this releases the raw
-        lock itself, in the frame in which it got it.)
-        """
+        # The program's own exception ends an acquire that had got the lock, which is let go again: as if it had come before.
+        # (Near the recursion limit no function of ours can be called any more. Therefore whoever calls this releases the raw
+        # lock itself, in the frame in which it got it.)
         try:
             self._ct_state = None
         finally:
@@ -558,8 +556,7 @@ class TracedLock(_Traced):
         return bool(got)
 
     @whole
-    def release(self) -> None:
-        """Release the lock; see `threading.Lock.release`."""
+    def release(self) -> None:  # no docstring: see `whole`
         try:
             if (state := self._ct_state) is not None:
                 self._ct_let_go(state)
@@ -664,8 +661,7 @@ class TracedRLock(_Traced):
                 self._ct_free()
 
     @whole
-    def release(self) -> None:
-        """Release the lock; see `threading.RLock.release`."""
+    def release(self) -> None:  # no docstring: see `whole`
         try:
             counted = False
             if self._ct_raw._is_owned():
