@@ -174,6 +174,15 @@ def open_control(folder: str) -> int:
         raise SessionError(f"{folder} is not a session of conctrace: {error.strerror}") from error
 
 
+def take_control(folder: str) -> int:
+    """The same, locked: for the session's collector, of which there is one; SessionError where it has one already."""
+    control = open_control(folder)
+    if not lock(control):
+        os.close(control)
+        raise SessionError(f"{folder} already has a collector")
+    return control
+
+
 def lock(descriptor: int) -> bool:
     """Takes the OFD lock on a whole file, unless somebody has it; it goes with the last copy of the descriptor."""
     try:

@@ -36,10 +36,7 @@ _SHELL = "/bin/sh"
 
 def start(folder: str) -> Collector:
     """Starts the collector of a session; SessionError when it does not run."""
-    control = sessions.open_control(folder)
-    if not sessions.lock(control):
-        os.close(control)
-        raise SessionError(f"{folder} already has a collector")
+    control = sessions.take_control(folder)
     commands_out, commands_in = os.pipe()
     results_out, results_in = os.pipe()
     try:

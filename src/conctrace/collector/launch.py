@@ -15,7 +15,6 @@ import signal
 from contextlib import suppress
 
 from .. import sessions
-from ..errors import SessionError
 from ..events import layout
 
 TYPE_CHECKING = False
@@ -78,10 +77,7 @@ class Collector:
 
 def launch(folder: str) -> Collector:
     """Starts the collector of a session; from here on it holds the lock of the session's control page."""
-    control = sessions.open_control(folder)
-    if not sessions.lock(control):
-        os.close(control)
-        raise SessionError(f"{folder} already has a collector")
+    control = sessions.take_control(folder)
     commands_out, commands_in = os.pipe()
     results_out, results_in = os.pipe()
     blocked = signal.pthread_sigmask(signal.SIG_BLOCK, GROUP_SIGNALS)
